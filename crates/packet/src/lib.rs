@@ -1,0 +1,2 @@
+//! (skeleton)
+#![cfg_attr(not(test), no_std)]

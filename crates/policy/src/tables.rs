@@ -1,0 +1,54 @@
+//! Compiled form of one direction's rule set: what `datapath` loads, and what `explain` and `simulate` ask.
+
+use std::collections::BTreeMap;
+
+use nexin_abi::Identity;
+use nexin_abi::maps::policy::{Decision, Page, Policy, Slot, Verdict};
+use nexin_verdict::Tables;
+
+/// Content address of a rule set: equal rules (and equal shadow rules) have equal keys, whoever they select.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PolicyKey(pub u128);
+
+/// Decision tables with indices of their own (from 0); `datapath` maps them to kernel numbers.
+///
+/// A new identity only ever appends: to `members`, and when it brings a new class to the other lists. Existing entries
+/// never change under the same key, so a loaded policy is extended in place, never rewritten.
+#[derive(Clone, Debug)]
+pub struct PolicyTables {
+    pub key: PolicyKey,
+    /// Class (index into `decisions`) of identities that are not in `members`.
+    pub everyone_else: u32,
+    /// Identity -> class, where it differs from `everyone_else`.
+    pub members: BTreeMap<Identity, u32>,
+    pub decisions: Vec<Decision>,
+    pub ports: Vec<Page>,
+    pub blocks: Vec<Page>,
+    pub verdicts: Vec<Verdict>,
+}
+
+impl Tables for PolicyTables {
+    fn policy(&self, _policy: u32) -> Option<Policy> {
+        Some(Policy { everyone_else: self.everyone_else, loaded: 1 })
+    }
+
+    fn class(&self, _policy: u32, identity: Identity) -> Option<u32> {
+        self.members.get(&identity).copied()
+    }
+
+    fn decision(&self, class: u32) -> Option<Decision> {
+        self.decisions.get(class as usize).copied()
+    }
+
+    fn port(&self, table: u32, high: u8) -> Option<Slot> {
+        self.ports.get(table as usize).map(|page| page.0[usize::from(high)])
+    }
+
+    fn block(&self, block: u32, low: u8) -> Option<Slot> {
+        self.blocks.get(block as usize).map(|page| page.0[usize::from(low)])
+    }
+
+    fn verdict(&self, index: u32) -> Option<Verdict> {
+        self.verdicts.get(index as usize).copied()
+    }
+}

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::kernel_map;
+use super::{NO_PREALLOC, kernel_map};
 use crate::{Addr4, Addr6, Identity};
 
 /// Who owns an address.
@@ -25,9 +25,9 @@ impl AddrInfo {
 
 kernel_map!(
     /// IPv4 addresses: workloads, this node, other nodes.
-    Addr4Map, "nx_addr4", Hash, 131_072, Addr4, AddrInfo
+    Addr4Map, "nx_addr4", Hash, 131_072, Addr4, AddrInfo, NO_PREALLOC
 );
 kernel_map!(
     /// IPv6 addresses: workloads, this node, other nodes.
-    Addr6Map, "nx_addr6", Hash, 131_072, Addr6, AddrInfo
+    Addr6Map, "nx_addr6", Hash, 131_072, Addr6, AddrInfo, NO_PREALLOC
 );

@@ -3,7 +3,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::{by_family, kernel_map};
+use super::{NO_PREALLOC, by_family, kernel_map};
 use crate::Identity;
 
 by_family! {
@@ -18,17 +18,17 @@ by_family! {
 
 kernel_map!(
     /// IPv4 prefix -> identity.
-    Cidr4, "nx_cidr4", LpmTrie, 131_072, v4::PrefixKey, Identity
+    Cidr4, "nx_cidr4", LpmTrie, 131_072, v4::PrefixKey, Identity, NO_PREALLOC
 );
 kernel_map!(
     /// IPv6 prefix -> identity.
-    Cidr6, "nx_cidr6", LpmTrie, 131_072, v6::PrefixKey, Identity
+    Cidr6, "nx_cidr6", LpmTrie, 131_072, v6::PrefixKey, Identity, NO_PREALLOC
 );
 kernel_map!(
     /// IPv4 destinations that keep the workload's source address. The value is always 1.
-    NoMasq4, "nx_nomasq4", LpmTrie, 16_384, v4::PrefixKey, u32
+    NoMasq4, "nx_nomasq4", LpmTrie, 16_384, v4::PrefixKey, u32, NO_PREALLOC
 );
 kernel_map!(
     /// IPv6 destinations that keep the workload's source address. The value is always 1.
-    NoMasq6, "nx_nomasq6", LpmTrie, 16_384, v6::PrefixKey, u32
+    NoMasq6, "nx_nomasq6", LpmTrie, 16_384, v6::PrefixKey, u32, NO_PREALLOC
 );

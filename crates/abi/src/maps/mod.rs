@@ -32,13 +32,79 @@ pub trait KernelMap {
     const KIND: MapKind;
     /// Entries when no setting says otherwise.
     const ENTRIES: u32;
+    /// `BPF_F_*` flags the map is created with; both sides take them from here.
+    const FLAGS: u32;
     type Key: FromBytes + IntoBytes + Immutable + KnownLayout + Copy + 'static;
     type Value: FromBytes + IntoBytes + Immutable + KnownLayout + Copy + 'static;
 }
 
-/// Declares a map: `kernel_map!(Ct4, "nx_ct4", Hash, 262_144, CtKey<Addr4>, CtEntry);`
+/// `BPF_F_NO_PREALLOC`: memory grows with use. For big maps that are mostly empty and that only the agent fills.
+pub const NO_PREALLOC: u32 = 1;
+
+/// A [`KernelMap`] as a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapSpec {
+    pub name: &'static str,
+    pub kind: MapKind,
+    pub entries: u32,
+    pub flags: u32,
+    /// Bytes; 0 for ring buffers.
+    pub key_size: u32,
+    pub value_size: u32,
+}
+
+impl MapSpec {
+    pub const fn of<M: KernelMap>() -> Self {
+        Self {
+            name: M::NAME,
+            kind: M::KIND,
+            entries: M::ENTRIES,
+            flags: M::FLAGS,
+            key_size: size_of::<M::Key>() as u32,
+            value_size: size_of::<M::Value>() as u32,
+        }
+    }
+}
+
+/// Every kernel map there is: what is pinned, accounted and cleaned up.
+pub const ALL: &[MapSpec] = &[
+    MapSpec::of::<addr::Addr4Map>(),
+    MapSpec::of::<addr::Addr6Map>(),
+    MapSpec::of::<cidr::Cidr4>(),
+    MapSpec::of::<cidr::Cidr6>(),
+    MapSpec::of::<cidr::NoMasq4>(),
+    MapSpec::of::<cidr::NoMasq6>(),
+    MapSpec::of::<config::ConfigMap>(),
+    MapSpec::of::<ct::Ct4>(),
+    MapSpec::of::<ct::Ct6>(),
+    MapSpec::of::<device::Devices>(),
+    MapSpec::of::<endpoint::Endpoints>(),
+    MapSpec::of::<endpoint::EndpointStates>(),
+    MapSpec::of::<frag::Frag4>(),
+    MapSpec::of::<frag::Frag6>(),
+    MapSpec::of::<metrics::Metrics>(),
+    MapSpec::of::<metrics::Lost>(),
+    MapSpec::of::<metrics::DropEvents>(),
+    MapSpec::of::<metrics::VerdictEvents>(),
+    MapSpec::of::<metrics::TraceEvents>(),
+    MapSpec::of::<nat::Nat4>(),
+    MapSpec::of::<nat::Nat6>(),
+    MapSpec::of::<nat::NatAddr4>(),
+    MapSpec::of::<nat::NatAddr6>(),
+    MapSpec::of::<policy::Policies>(),
+    MapSpec::of::<policy::Classes>(),
+    MapSpec::of::<policy::Decisions>(),
+    MapSpec::of::<policy::Ports>(),
+    MapSpec::of::<policy::Blocks>(),
+    MapSpec::of::<policy::Verdicts>(),
+];
+
+/// Declares a map: `kernel_map!(Ct4, "nx_ct4", Hash, 262_144, CtKey<Addr4>, CtEntry);`, flags at the end if it has any.
 macro_rules! kernel_map {
     ($(#[$doc:meta])* $ty:ident, $name:literal, $kind:ident, $entries:expr, $key:ty, $value:ty) => {
+        $crate::maps::kernel_map!($(#[$doc])* $ty, $name, $kind, $entries, $key, $value, 0);
+    };
+    ($(#[$doc:meta])* $ty:ident, $name:literal, $kind:ident, $entries:expr, $key:ty, $value:ty, $flags:expr) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
         pub enum $ty {}
@@ -47,6 +113,7 @@ macro_rules! kernel_map {
             const NAME: &'static str = $name;
             const KIND: $crate::maps::MapKind = $crate::maps::MapKind::$kind;
             const ENTRIES: u32 = $entries;
+            const FLAGS: u32 = $flags;
             type Key = $key;
             type Value = $value;
         }

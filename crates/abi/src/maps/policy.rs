@@ -12,7 +12,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::kernel_map;
+use super::{NO_PREALLOC, kernel_map};
 use crate::{Be16, Identity};
 
 /// Number of a rule, stable while its policy document stands; the agent knows its text, file and line. 0 = no rule.
@@ -117,7 +117,7 @@ kernel_map!(
 );
 kernel_map!(
     /// (policy, identity) -> class.
-    Classes, "nx_class", Hash, 1_048_576, ClassKey, u32
+    Classes, "nx_class", Hash, 1_048_576, ClassKey, u32, NO_PREALLOC
 );
 kernel_map!(
     /// Class -> decisions by protocol.

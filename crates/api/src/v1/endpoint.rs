@@ -14,9 +14,13 @@ use super::{Labels, Protocol, Timestamp};
 pub struct NamedPort {
     pub name: String,
     pub port: u16,
-    #[serde(default)]
+    #[serde(default = "tcp")]
     #[schema(value_type = String)]
     pub protocol: Protocol,
+}
+
+const fn tcp() -> Protocol {
+    Protocol::Tcp
 }
 
 fn default_namespace() -> String {

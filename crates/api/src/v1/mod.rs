@@ -34,7 +34,7 @@ pub use policy::{
     Diagnostic, Direction, DirectionAnswer, ExplainQuery, ExplainReply, Policy, PolicyApplyReply, PolicyKind,
     PolicyOrigin, PolicyRef, PolicyState, PolicyUpload, Severity, SpokenRule, ValidateReply,
 };
-pub use protocol::{PortProtocol, Protocol, ProtocolError};
+pub use protocol::{PortProtocol, PortProtocolError, Protocol};
 pub use simulate::{FlowChange, SimulateReply, SimulateRequest, SimulatedFlow};
 pub use status::{
     AgentInfo, Component, ComponentState, DeviceStatus, Drift, EndpointCounts, LostCounts, MapPressure, PolicyStatus,

@@ -3,78 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+pub use nexin_model::Protocol;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// An IP protocol. Written by name where it has one here, else by number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Protocol {
-    #[default]
-    Tcp,
-    Udp,
-    Sctp,
-    Icmp,
-    Icmp6,
-    Number(u8),
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProtocolError {
-    #[error("{0:?} is not a protocol: use TCP, UDP, SCTP, ICMP, ICMPv6 or a number up to 255")]
-    Protocol(String),
+pub enum PortProtocolError {
+    #[error(transparent)]
+    Protocol(#[from] nexin_model::ProtocolError),
     #[error("{0:?} is not a port: use a number up to 65535, followed by /TCP, /UDP or /SCTP")]
     Port(String),
-}
-
-impl Protocol {
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::Icmp => 1,
-            Self::Tcp => 6,
-            Self::Udp => 17,
-            Self::Icmp6 => 58,
-            Self::Sctp => 132,
-            Self::Number(n) => n,
-        }
-    }
-
-    pub const fn from_number(number: u8) -> Self {
-        match number {
-            1 => Self::Icmp,
-            6 => Self::Tcp,
-            17 => Self::Udp,
-            58 => Self::Icmp6,
-            132 => Self::Sctp,
-            n => Self::Number(n),
-        }
-    }
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp => f.write_str("TCP"),
-            Self::Udp => f.write_str("UDP"),
-            Self::Sctp => f.write_str("SCTP"),
-            Self::Icmp => f.write_str("ICMP"),
-            Self::Icmp6 => f.write_str("ICMPv6"),
-            Self::Number(n) => write!(f, "{n}"),
-        }
-    }
-}
-
-impl FromStr for Protocol {
-    type Err = ProtocolError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.to_ascii_lowercase().as_str() {
-            "tcp" => Ok(Self::Tcp),
-            "udp" => Ok(Self::Udp),
-            "sctp" => Ok(Self::Sctp),
-            "icmp" | "icmpv4" => Ok(Self::Icmp),
-            "icmp6" | "icmpv6" => Ok(Self::Icmp6),
-            other => other.parse().map(Self::from_number).map_err(|_| ProtocolError::Protocol(text.to_owned())),
-        }
-    }
 }
 
 /// A destination: port and protocol. For ICMP the "port" is the type; where the protocol has no ports it is 0.
@@ -91,7 +28,7 @@ impl fmt::Display for PortProtocol {
 }
 
 impl FromStr for PortProtocol {
-    type Err = ProtocolError;
+    type Err = PortProtocolError;
 
     /// `80/TCP`, `80` (TCP), `ICMP` (type 8, echo), `ICMPv6` (type 128, echo).
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -104,7 +41,7 @@ impl FromStr for PortProtocol {
                 other => ("0", other),
             },
         };
-        let port = port.parse().map_err(|_| ProtocolError::Port(text.to_owned()))?;
+        let port = port.parse().map_err(|_| PortProtocolError::Port(text.to_owned()))?;
         Ok(Self { port, protocol })
     }
 }
@@ -126,7 +63,7 @@ macro_rules! serde_as_text {
 }
 pub(super) use serde_as_text;
 
-serde_as_text!(Protocol, PortProtocol);
+serde_as_text!(PortProtocol);
 
 #[cfg(test)]
 mod tests {
@@ -143,14 +80,5 @@ mod tests {
         assert!("http/TCP".parse::<PortProtocol>().is_err());
         assert!("80/TCPX".parse::<PortProtocol>().is_err());
         assert!("70000".parse::<PortProtocol>().is_err());
-    }
-
-    #[test]
-    fn protocol_numbers_round_trip() {
-        for number in 0..=255 {
-            let protocol = Protocol::from_number(number);
-            assert_eq!(protocol.number(), number);
-            assert_eq!(protocol.to_string().parse(), Ok(protocol));
-        }
     }
 }

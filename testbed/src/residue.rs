@@ -1,0 +1,100 @@
+//! What a piece of work left behind: everything that Nexin could leave in a node, listed before and after.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use crate::{Node, Result, fail, until_ok};
+
+/// Kernel maps whose entries come and go with endpoints and policies, not with packets.
+const OWNED_MAPS: [&str; 6] = ["nx_addr4", "nx_addr6", "nx_cidr4", "nx_cidr6", "nx_policy", "nx_class"];
+
+/// Everything a node holds that outlives a packet: links, addresses, routes, rules, neighbours, pins, map entries,
+/// namespaces, mounts, files of the agent, and how many descriptors the agent has open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    facts: BTreeSet<String>,
+    descriptors: usize,
+}
+
+impl Snapshot {
+    pub fn of(node: &mut Node) -> Result<Self> {
+        let mut facts = BTreeSet::new();
+        for (kind, line) in [
+            ("link", "-o link show"),
+            ("address", "-o addr show"),
+            ("route", "-4 route show table all"),
+            ("route", "-6 route show table all"),
+            ("rule", "rule show"),
+            ("neighbour", "neigh show nud permanent"),
+        ] {
+            facts.extend(node.ns.ip(line)?.lines().map(|l| format!("{kind} {}", without_counters(l))));
+        }
+        for entry in fs::read_dir("/run/netns")? {
+            facts.insert(format!("namespace {}", entry?.file_name().to_string_lossy()));
+        }
+        for line in fs::read_to_string("/proc/self/mounts")?.lines() {
+            facts.insert(format!("mount {}", line.split(' ').take(3).collect::<Vec<_>>().join(" ")));
+        }
+        let agent = node.agent()?;
+        let pid = agent.pid();
+        for folder in [agent.bpffs(), agent.folder().join("run"), agent.folder().join("state")] {
+            facts.extend(files(&folder)?.into_iter().map(|f| format!("file {}", f.display())));
+        }
+        for map in OWNED_MAPS {
+            let reply = agent.api().request("GET", &format!("/v1/maps/{map}"), "")?;
+            if reply.status == 200 {
+                facts.extend(entries(&reply.json()?).map(|e| format!("entry {map} {e}")));
+            }
+        }
+        Ok(Self { facts, descriptors: fs::read_dir(format!("/proc/{pid}/fd"))?.count() })
+    }
+
+    /// Waits until the node is as it was in this snapshot; the error names what is left over and what is missing.
+    pub fn wait_until_same(&self, node: &mut Node) -> Result {
+        until_ok("nothing is left behind", || {
+            let now = Self::of(node)?;
+            let left: Vec<_> = now.facts.difference(&self.facts).collect();
+            let gone: Vec<_> = self.facts.difference(&now.facts).collect();
+            if !left.is_empty() || !gone.is_empty() {
+                fail!("left behind {left:#?}, missing {gone:#?}");
+            }
+            // A reader may be closing its descriptors just now, hence inside the wait as well.
+            if now.descriptors > self.descriptors {
+                fail!("the agent has {} descriptors open, {} before", now.descriptors, self.descriptors);
+            }
+            Ok(())
+        })
+    }
+}
+
+fn entries(contents: &Value) -> impl Iterator<Item = String> {
+    let entries = contents["contents"].as_array().cloned().unwrap_or_default();
+    entries.into_iter().map(|e| format!("{} = {}", e["key"], e["value"]))
+}
+
+/// Interface numbers and timers differ between equal states.
+fn without_counters(line: &str) -> String {
+    let words = line.split_whitespace().filter(|w| !w.ends_with("sec") && !w.starts_with("if"));
+    let text = words.collect::<Vec<_>>().join(" ");
+    text.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start_matches(':').trim().to_owned()
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        if !folder.is_dir() {
+            continue;
+        }
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() { &mut folders } else { &mut found }.push(entry.path());
+        }
+    }
+    Ok(found)
+}

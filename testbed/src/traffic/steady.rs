@@ -1,0 +1,213 @@
+//! Traffic that runs while something else happens, and accounts for every packet.
+
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use crate::{Namespace, Result, fail, until};
+
+/// Between two packets of a steady stream.
+const PACE: Duration = Duration::from_millis(1);
+/// An exchange that takes this long had a packet lost: TCP repeats a segment after at least 200 ms and a SYN after one
+/// second, while an undisturbed exchange takes far less than a millisecond.
+const LATE: Duration = Duration::from_millis(180);
+/// After this a stream counts as dead.
+const DEAD: Duration = Duration::from_secs(5);
+
+/// What became of a steady stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Exchanges that were answered.
+    pub answered: u64,
+    /// Exchanges that were not, or only after a repetition.
+    pub lost: u64,
+    /// Why the stream ended early: a reset, a refusal, a time-out.
+    pub error: Option<String>,
+}
+
+impl Report {
+    /// An error unless every packet arrived and there were some.
+    pub fn expect_whole(&self, what: &str) -> Result {
+        if self.answered == 0 || self.lost > 0 || self.error.is_some() {
+            fail!("{what}: {self:?}");
+        }
+        Ok(())
+    }
+}
+
+/// The thread behind a stream.
+struct Worker {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
+    thread: Option<JoinHandle<Report>>,
+}
+
+impl Worker {
+    fn start(work: impl FnOnce(&AtomicBool, &AtomicU64) -> Report + Send + 'static) -> Self {
+        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (ending, count) = (stop.clone(), answered.clone());
+        let thread = thread::spawn(move || {
+            let report = work(&ending, &count);
+            Report { answered: count.load(Ordering::Relaxed), ..report }
+        });
+        Self { stop, answered, thread: Some(thread) }
+    }
+
+    fn wait_for(&self, more: u64) -> Result {
+        let goal = self.answered.load(Ordering::Relaxed) + more;
+        until(&format!("{more} more exchanges were answered"), || {
+            let ended = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+            (ended || self.answered.load(Ordering::Relaxed) >= goal).then_some(())
+        })
+    }
+
+    fn finish(&mut self) -> Report {
+        self.stop.store(true, Ordering::Relaxed);
+        let report = self.thread.take().map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
+        report.unwrap_or_default()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+macro_rules! worker_methods {
+    () => {
+        /// Waits until this many more exchanges were answered (or the stream has died).
+        pub fn wait_for(&self, more: u64) -> Result {
+            self.0.wait_for(more)
+        }
+
+        /// Whether it still runs.
+        pub fn is_alive(&self) -> bool {
+            self.0.thread.as_ref().is_some_and(|t| !t.is_finished())
+        }
+
+        /// Ends it and tells what happened.
+        pub fn finish(mut self) -> Report {
+            self.0.finish()
+        }
+    };
+}
+
+/// One TCP connection that exchanges numbered messages.
+pub struct Stream(Worker);
+
+impl Stream {
+    pub fn start(from: &Namespace, to: IpAddr, port: u16) -> Result<Self> {
+        let target = SocketAddr::new(to, port);
+        let mut stream = from.run(|| Ok(TcpStream::connect_timeout(&target, DEAD)?))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(DEAD))?;
+        Ok(Self(Worker::start(move |stop, answered| {
+            let mut report = Report::default();
+            let mut number = 0u64;
+            while !stop.load(Ordering::Relaxed) {
+                let start = Instant::now();
+                number += 1;
+                let mut answer = [0; 8];
+                let done = stream.write_all(&number.to_be_bytes()).and_then(|()| stream.read_exact(&mut answer));
+                if let Err(error) = done {
+                    report.error = Some(error.to_string());
+                    return report;
+                }
+                if u64::from_be_bytes(answer) != number {
+                    report.error = Some(format!("{answer:?} came back for {number}"));
+                    return report;
+                }
+                answered.fetch_add(1, Ordering::Relaxed);
+                report.lost += u64::from(start.elapsed() > LATE);
+                thread::sleep(PACE);
+            }
+            report
+        })))
+    }
+
+    worker_methods!();
+}
+
+/// One UDP flow of numbered datagrams, each echoed.
+pub struct Datagrams(Worker);
+
+impl Datagrams {
+    pub fn start(from: &Namespace, to: IpAddr, port: u16) -> Result<Self> {
+        let own: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+        let socket = from.run(|| {
+            let socket = UdpSocket::bind(own)?;
+            socket.connect(SocketAddr::new(to, port))?;
+            Ok(socket)
+        })?;
+        socket.set_read_timeout(Some(PACE))?;
+        Ok(Self(Worker::start(move |stop, answered| {
+            let (mut sent, mut error) = (0u64, None);
+            let mut drain = |sent: u64, patience: Duration| {
+                let start = Instant::now();
+                let mut buffer = [0; 8];
+                loop {
+                    match socket.recv(&mut buffer) {
+                        Ok(_) => _ = answered.fetch_add(1, Ordering::Relaxed),
+                        Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                        Err(e) => error = Some(e.to_string()),
+                    }
+                    if answered.load(Ordering::Relaxed) >= sent || start.elapsed() >= patience {
+                        return;
+                    }
+                }
+            };
+            while !stop.load(Ordering::Relaxed) {
+                sent += u64::from(socket.send(&sent.to_be_bytes()).is_ok());
+                drain(sent, PACE);
+            }
+            drain(sent, Duration::from_millis(500));
+            Report { answered: 0, lost: sent.saturating_sub(answered.load(Ordering::Relaxed)), error }
+        })))
+    }
+
+    worker_methods!();
+}
+
+/// New TCP connections, one after the other, each with one exchange.
+pub struct Connections(Worker);
+
+impl Connections {
+    pub fn start(from: &Namespace, to: IpAddr, port: u16) -> Result<Self> {
+        let target = SocketAddr::new(to, port);
+        let inside = from.try_clone_handle()?;
+        Ok(Self(Worker::start(move |stop, answered| {
+            let mut report = Report::default();
+            if let Err(error) = inside.enter_for_good() {
+                report.error = Some(error.to_string());
+                return report;
+            }
+            let exchange = || -> std::io::Result<()> {
+                let mut stream = TcpStream::connect_timeout(&target, DEAD)?;
+                stream.set_read_timeout(Some(DEAD))?;
+                stream.write_all(b"ping")?;
+                stream.read_exact(&mut [0; 4])
+            };
+            while !stop.load(Ordering::Relaxed) {
+                let start = Instant::now();
+                if let Err(error) = exchange() {
+                    report.error = Some(error.to_string());
+                    return report;
+                }
+                answered.fetch_add(1, Ordering::Relaxed);
+                report.lost += u64::from(start.elapsed() > LATE);
+                thread::sleep(PACE);
+            }
+            report
+        })))
+    }
+
+    worker_methods!();
+}

@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::v1::{
-    ConfigReply, CtEntry, CtQuery, DoctorReply, Endpoint, EndpointCreate, ErrorBody, ErrorCode, ExplainQuery,
-    ExplainReply, Identity, IpamReply, LabelsUpdate, MapContents, MapInfo, MonitorFilter, MonitorRecord,
+    ConfigReply, CtEntry, CtFlushReply, CtQuery, DoctorReply, Endpoint, EndpointCreate, ErrorBody, ErrorCode,
+    ExplainQuery, ExplainReply, Identity, IpamReply, LabelsUpdate, MapContents, MapInfo, MonitorFilter, MonitorRecord,
     NamespaceUpdate, Policy, PolicyApplyReply, PolicyRef, PolicyUpload, SimulateReply, SimulateRequest, StatusReply,
     ValidateReply,
 };
@@ -163,6 +163,12 @@ impl Client {
 
     pub async fn conntrack(&self, query: &CtQuery) -> Result<Vec<CtEntry>, ClientError> {
         self.call(self.request(Method::GET, "/v1/ct").query(query)).await
+    }
+
+    /// Forgets flows: all, or those of one endpoint. Says how many.
+    pub async fn flush_conntrack(&self, query: &CtQuery) -> Result<u64, ClientError> {
+        let reply: CtFlushReply = self.call(self.request(Method::DELETE, "/v1/ct").query(query)).await?;
+        Ok(reply.removed)
     }
 
     /// Metrics in the OpenMetrics text format.

@@ -59,3 +59,9 @@ pub struct CtQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
+
+/// Answer of `DELETE /v1/ct`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CtFlushReply {
+    pub removed: u64,
+}

@@ -24,7 +24,7 @@ pub use endpoint::{Endpoint, EndpointCreate, EndpointState, Enforcement, LabelsU
 pub use error::{Detail, ErrorBody, ErrorCode};
 pub use event::{EventType, FlowEvent, LostEvents, MonitorRecord, Observation, Party, RuleRef, Verdict};
 pub use filter::{MonitorFilter, PortRange};
-pub use flow::{CtEntry, CtQuery, CtState};
+pub use flow::{CtEntry, CtFlushReply, CtQuery, CtState};
 pub use identity::Identity;
 pub use inspect::{MapContents, MapEntry, MapInfo, MapKind};
 pub use ipam::{Allocation, IpamReply, Pool};

@@ -1,0 +1,165 @@
+//! Which path leads to which method of the handler.
+
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::body::Body as HttpBody;
+use axum::extract::State;
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post, put};
+use futures_util::StreamExt as _;
+use nexin_runtime::settings::nearest;
+use nexin_runtime::tasks::CancellationToken;
+
+use super::extract::{Body, Params, Segments, Text, reply};
+use super::handler::Handler;
+use super::openapi::{OPERATIONS, document};
+use crate::v1::{ErrorBody, ErrorCode, PolicyRef};
+
+/// State of the router: who answers, and when to stop streams.
+#[derive(Clone)]
+struct Context<H> {
+    handler: H,
+    stop: CancellationToken,
+}
+
+/// Every route of the control socket.
+pub(super) fn router<H: Handler>(handler: H, stop: CancellationToken) -> Router {
+    type Ctx<H> = State<Context<H>>;
+    Router::new()
+        .route("/v1/status", get(async |State(c): Ctx<H>| reply(c.handler.status().await)))
+        .route("/v1/doctor", get(async |State(c): Ctx<H>| reply(c.handler.doctor().await)))
+        .route("/v1/config", get(async |State(c): Ctx<H>| reply(c.handler.config().await)))
+        .merge(endpoint_routes::<H>())
+        .merge(policy_routes::<H>())
+        .route("/v1/identities", get(async |State(c): Ctx<H>| reply(c.handler.identities().await)))
+        .route("/v1/monitor", get(monitor::<H>))
+        .route("/v1/ipam", get(async |State(c): Ctx<H>| reply(c.handler.ipam().await)))
+        .route("/v1/maps", get(async |State(c): Ctx<H>| reply(c.handler.maps().await)))
+        .route("/v1/maps/{name}", get(async |State(c): Ctx<H>, Segments(name)| reply(c.handler.map(name).await)))
+        .route(
+            "/v1/ct",
+            get(async |State(c): Ctx<H>, Params(query)| reply(c.handler.conntrack(query).await))
+                .delete(async |State(c): Ctx<H>, Params(query)| reply(c.handler.flush_conntrack(query).await)),
+        )
+        .route("/v1/metrics", get(metrics::<H>))
+        .route("/openapi.json", get(async || axum::Json(document())))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(Context { handler, stop })
+}
+
+fn endpoint_routes<H: Handler>() -> Router<Context<H>> {
+    type Ctx<H> = State<Context<H>>;
+    Router::new()
+        .route(
+            "/v1/endpoints",
+            get(async |State(c): Ctx<H>| reply(c.handler.endpoints().await))
+                .post(async |State(c): Ctx<H>, Body(request)| reply(c.handler.create_endpoint(request).await)),
+        )
+        .route(
+            "/v1/endpoints/{id}",
+            get(async |State(c): Ctx<H>, Segments(id)| reply(c.handler.endpoint(id).await))
+                .delete(async |State(c): Ctx<H>, Segments(id)| empty(c.handler.delete_endpoint(id).await)),
+        )
+        .route(
+            "/v1/endpoints/{id}/labels",
+            put(async |State(c): Ctx<H>, Segments(id), Body(update)| reply(c.handler.set_labels(id, update).await)),
+        )
+        .route(
+            "/v1/namespaces/{name}",
+            put(async |State(c): Ctx<H>, Segments(name), Body(update)| {
+                empty(c.handler.set_namespace(name, update).await)
+            }),
+        )
+}
+
+fn policy_routes<H: Handler>() -> Router<Context<H>> {
+    type Ctx<H> = State<Context<H>>;
+    Router::new()
+        .route(
+            "/v1/policies",
+            get(async |State(c): Ctx<H>| reply(c.handler.policies().await)).post(
+                async |State(c): Ctx<H>, Params(upload), Text(yaml)| {
+                    reply(c.handler.apply_policies(yaml, upload).await)
+                },
+            ),
+        )
+        .route(
+            "/v1/policies/validate",
+            post(async |State(c): Ctx<H>, Params(upload), Text(yaml)| {
+                reply(c.handler.validate_policies(yaml, upload).await)
+            }),
+        )
+        .route(
+            "/v1/policies/explain",
+            get(async |State(c): Ctx<H>, Params(query)| reply(c.handler.explain(query).await)),
+        )
+        .route(
+            "/v1/policies/simulate",
+            post(async |State(c): Ctx<H>, Body(request)| reply(c.handler.simulate(request).await)),
+        )
+        .route("/v1/policies/{kind}/{namespace}/{name}", delete(delete_policy::<H>))
+}
+
+async fn delete_policy<H: Handler>(
+    State(context): State<Context<H>>,
+    Segments((kind, namespace, name)): Segments<(String, String, String)>,
+) -> Response {
+    let kind = match kind.parse() {
+        Ok(kind) => kind,
+        Err(error) => return ErrorBody::new(ErrorCode::NotFound, format!("{error}")).into_response(),
+    };
+    let namespace = (namespace != "-").then_some(namespace);
+    empty(context.handler.delete_policy(PolicyRef { kind, namespace, name }).await)
+}
+
+async fn monitor<H: Handler>(
+    State(context): State<Context<H>>,
+    Params(filter): Params<crate::v1::MonitorFilter>,
+) -> Response {
+    let records = match context.handler.monitor(filter).await {
+        Ok(records) => records,
+        Err(error) => return error.into_response(),
+    };
+    let lines = records.take_until(context.stop.cancelled_owned()).filter_map(|record| async move {
+        let mut line = serde_json::to_vec(&record).ok()?;
+        line.push(b'\n');
+        Some(Ok::<_, Infallible>(line))
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], HttpBody::from_stream(lines)).into_response()
+}
+
+pub(super) async fn metrics_text<H: Handler>(handler: H) -> Response {
+    match handler.metrics().await {
+        Ok(text) => ([(header::CONTENT_TYPE, nexin_runtime::metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn metrics<H: Handler>(State(context): State<Context<H>>) -> Response {
+    metrics_text(context.handler).await
+}
+
+/// 204, or the refusal.
+fn empty(answer: Result<(), ErrorBody>) -> Response {
+    match answer {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn unknown_path(uri: Uri) -> ErrorBody {
+    let error = ErrorBody::new(ErrorCode::NotFound, format!("there is nothing at {}", uri.path()));
+    match nearest(uri.path(), OPERATIONS.iter().map(|operation| operation.path)) {
+        Some(meant) => error.hint(format!("did you mean {meant}?")),
+        None => error.hint("GET /openapi.json lists every path"),
+    }
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let message = format!("{} does not take {method}", uri.path());
+    let error = ErrorBody::new(ErrorCode::BadRequest, message).hint("GET /openapi.json lists every path and method");
+    (StatusCode::METHOD_NOT_ALLOWED, axum::Json(error)).into_response()
+}

@@ -1,13 +1,15 @@
 //! Chores of the house as programs; `./x` calls them. Nothing here is needed to run Nexin.
 
+mod chore;
 mod tidy;
+mod vm;
 
-use std::{error::Error, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
 /// Documents may name these.
-const VERBS: [&str; 1] = ["tidy"];
+const VERBS: [&str; 2] = ["tidy", "vm"];
 
 #[derive(Parser)]
 #[command(about = "Chores of the Nexin tree")]
@@ -20,12 +22,20 @@ struct Arguments {
 enum Verb {
     /// Checks the rules of the house: layers, sizes, smells, tests, Markdown.
     Tidy,
+    /// Runs the netns suite on Debian's kernels under QEMU.
+    Vm {
+        /// smoke (a part, on all), 6.1 or 6.12; all of it on all without.
+        which: Option<vm::Which>,
+        /// Only tests whose names contain one of these.
+        filters: Vec<String>,
+    },
 }
 
-fn main() -> Result<ExitCode, Box<dyn Error>> {
+fn main() -> chore::Result<ExitCode> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
     let clean = match Arguments::parse().verb {
         Verb::Tidy => tidy::run(&root)?,
+        Verb::Vm { which, filters } => vm::run(&root, which, &filters)?,
     };
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -94,6 +94,7 @@ pub struct FlowEvent {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub icmp: Option<(u8, u8)>,
     /// Of the policy or counter that speaks, as seen from the workload.
+    #[schema(value_type = String)]
     pub direction: Direction,
     /// Drop and verdict events that policy decided.
     #[serde(skip_serializing_if = "Option::is_none", default)]

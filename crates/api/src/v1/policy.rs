@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+pub use nexin_model::Direction;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -17,7 +18,6 @@ pub enum PolicyKind {
     #[serde(rename = "CiliumCIDRGroup")]
     CiliumCidrGroup,
     ClusterNetworkPolicy,
-    Namespace,
 }
 
 impl PolicyKind {
@@ -27,7 +27,6 @@ impl PolicyKind {
         Self::CiliumClusterwideNetworkPolicy,
         Self::CiliumCidrGroup,
         Self::ClusterNetworkPolicy,
-        Self::Namespace,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -37,7 +36,6 @@ impl PolicyKind {
             Self::CiliumClusterwideNetworkPolicy => "CiliumClusterwideNetworkPolicy",
             Self::CiliumCidrGroup => "CiliumCIDRGroup",
             Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
-            Self::Namespace => "Namespace",
         }
     }
 }
@@ -64,7 +62,6 @@ impl FromStr for PolicyKind {
             "ccnp" => return Ok(Self::CiliumClusterwideNetworkPolicy),
             "ccg" => return Ok(Self::CiliumCidrGroup),
             "cluster-netpol" => return Ok(Self::ClusterNetworkPolicy),
-            "ns" => return Ok(Self::Namespace),
             _ => {}
         }
         let found = Self::ALL.iter().find(|kind| kind.name().eq_ignore_ascii_case(text));
@@ -186,13 +183,6 @@ pub struct Policy {
     pub yaml: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Direction {
-    Ingress,
-    Egress,
-}
-
 /// `GET /v1/policies/explain?from=...&to=...&port=80/TCP`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -229,6 +219,7 @@ pub struct SpokenRule {
 /// What one side's policy says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DirectionAnswer {
+    #[schema(value_type = String)]
     pub direction: Direction,
     /// False where no policy isolates this direction, or the side is not a workload.
     pub enforced: bool,

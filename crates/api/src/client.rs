@@ -9,10 +9,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::v1::{
-    ConfigReply, CtEntry, CtFlushReply, CtQuery, DoctorReply, Endpoint, EndpointCreate, ErrorBody, ErrorCode,
-    ExplainQuery, ExplainReply, Identity, IpamReply, LabelsUpdate, MapContents, MapInfo, MonitorFilter, MonitorRecord,
-    NamespaceUpdate, Policy, PolicyApplyReply, PolicyRef, PolicyUpload, SimulateReply, SimulateRequest, StatusReply,
-    ValidateReply,
+    Attachment, ConfigReply, CtEntry, CtFlushReply, CtQuery, DoctorReply, Endpoint, EndpointCreate, ErrorBody,
+    ErrorCode, ExplainQuery, ExplainReply, Identity, IpamReply, LabelsUpdate, MapContents, MapInfo, MonitorFilter,
+    MonitorRecord, NamespaceUpdate, Policy, PolicyApplyReply, PolicyRef, PolicyUpload, RemovedReply, SimulateReply,
+    SimulateRequest, StatusReply, ValidateReply,
 };
 
 /// Why a request has no answer.
@@ -107,6 +107,13 @@ impl Client {
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Removes the endpoint of an attachment; says how many there were (0 or 1, or all of a container's).
+    pub async fn delete_attachment(&self, container_id: &str, interface: &str) -> Result<u32, ClientError> {
+        let query = Attachment { container_id: container_id.to_owned(), interface: Some(interface.to_owned()) };
+        let reply: RemovedReply = self.call(self.request(Method::DELETE, "/v1/endpoints").query(&query)).await?;
+        Ok(reply.removed)
     }
 
     pub async fn set_labels(&self, id: u16, update: &LabelsUpdate) -> Result<Endpoint, ClientError> {

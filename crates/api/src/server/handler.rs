@@ -6,10 +6,10 @@ use std::pin::Pin;
 use futures_util::Stream;
 
 use crate::v1::{
-    ConfigReply, CtEntry, CtFlushReply, CtQuery, DoctorReply, Endpoint, EndpointCreate, ErrorBody, ExplainQuery,
-    ExplainReply, Identity, IpamReply, LabelsUpdate, MapContents, MapInfo, MonitorFilter, MonitorRecord,
-    NamespaceUpdate, Policy, PolicyApplyReply, PolicyRef, PolicyUpload, SimulateReply, SimulateRequest, StatusReply,
-    ValidateReply,
+    Attachment, ConfigReply, CtEntry, CtFlushReply, CtQuery, DoctorReply, Endpoint, EndpointCreate, ErrorBody,
+    ExplainQuery, ExplainReply, Identity, IpamReply, LabelsUpdate, MapContents, MapInfo, MonitorFilter, MonitorRecord,
+    NamespaceUpdate, Policy, PolicyApplyReply, PolicyRef, PolicyUpload, RemovedReply, SimulateReply, SimulateRequest,
+    StatusReply, ValidateReply,
 };
 
 /// An answer, or why there is none.
@@ -27,6 +27,7 @@ pub trait Handler: Clone + Send + Sync + 'static {
     fn endpoints(&self) -> impl Future<Output = Answer<Vec<Endpoint>>> + Send;
     fn endpoint(&self, id: u16) -> impl Future<Output = Answer<Endpoint>> + Send;
     fn delete_endpoint(&self, id: u16) -> impl Future<Output = Answer<()>> + Send;
+    fn delete_attachment(&self, attachment: Attachment) -> impl Future<Output = Answer<RemovedReply>> + Send;
     fn set_labels(&self, id: u16, update: LabelsUpdate) -> impl Future<Output = Answer<Endpoint>> + Send;
     fn set_namespace(&self, name: String, update: NamespaceUpdate) -> impl Future<Output = Answer<()>> + Send;
     fn identities(&self) -> impl Future<Output = Answer<Vec<Identity>>> + Send;

@@ -61,6 +61,7 @@ operations! {
     Get "/v1/config" "config" (none, Nothing) -> One("ConfigReply"), "Settings in force and where each came from";
     Get "/v1/endpoints" "endpoints" (none, Nothing) -> Many("Endpoint"), "All endpoints";
     Post "/v1/endpoints" "createEndpoint" (none, One("EndpointCreate")) -> One("Endpoint"), "Wire a network namespace up; idempotent by container id and interface";
+    Delete "/v1/endpoints" "deleteAttachment" (query::<v1::Attachment>, Nothing) -> One("RemovedReply"), "Remove a container's endpoints; that there are none is no error";
     Get "/v1/endpoints/{id}" "endpoint" (none, Nothing) -> One("Endpoint"), "One endpoint";
     Delete "/v1/endpoints/{id}" "deleteEndpoint" (none, Nothing) -> Nothing, "Remove an endpoint with everything that belongs to it";
     Put "/v1/endpoints/{id}/labels" "setLabels" (none, One("LabelsUpdate")) -> One("Endpoint"), "Replace an endpoint's labels";
@@ -110,6 +111,7 @@ operations! {
         v1::MapContents,
         v1::CtEntry,
         v1::CtFlushReply,
+        v1::RemovedReply,
         v1::ErrorBody,
     ))
 )]

@@ -56,7 +56,8 @@ fn endpoint_routes<H: Handler>() -> Router<Context<H>> {
         .route(
             "/v1/endpoints",
             get(async |State(c): Ctx<H>| reply(c.handler.endpoints().await))
-                .post(async |State(c): Ctx<H>, Body(request)| reply(c.handler.create_endpoint(request).await)),
+                .post(async |State(c): Ctx<H>, Body(request)| reply(c.handler.create_endpoint(request).await))
+                .delete(async |State(c): Ctx<H>, Params(query)| reply(c.handler.delete_attachment(query).await)),
         )
         .route(
             "/v1/endpoints/{id}",

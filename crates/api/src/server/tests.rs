@@ -42,6 +42,7 @@ fn endpoint(id: u16) -> Endpoint {
         labels: Labels::from_iter([("k8s:app", "web")]),
         named_ports: Vec::new(),
         service_account: None,
+        network: None,
         state: EndpointState::Ready,
         ingress: Enforcement::Enforced,
         egress: Enforcement::Open,
@@ -108,6 +109,9 @@ impl Handler for Echo {
     }
     async fn delete_endpoint(&self, id: u16) -> Answer<()> {
         if id == 1 { Ok(()) } else { Err(ErrorBody::new(ErrorCode::NotFound, "no endpoint has this number")) }
+    }
+    async fn delete_attachment(&self, attachment: Attachment) -> Answer<RemovedReply> {
+        Ok(RemovedReply { removed: u32::from(attachment.container_id == "a b" && attachment.interface.is_some()) })
     }
     async fn set_labels(&self, id: u16, update: LabelsUpdate) -> Answer<Endpoint> {
         Ok(Endpoint { labels: update.labels, ..endpoint(id) })
@@ -218,6 +222,8 @@ async fn requests_and_answers_arrive_as_they_were_sent() {
         service_account: None,
         ipv4: None,
         ipv6: None,
+        mac: None,
+        network: None,
         no_source_check: false,
     };
     let made = client.create_endpoint(&request).await.unwrap();
@@ -226,6 +232,7 @@ async fn requests_and_answers_arrive_as_they_were_sent() {
     assert_eq!(client.set_labels(3, &update).await.unwrap().labels, update.labels);
     client.delete_endpoint(1).await.unwrap();
     client.delete_endpoint(2).await.unwrap();
+    assert_eq!(client.delete_attachment("a b", "eth0").await.unwrap(), 1);
     let policy = PolicyRef { kind: PolicyKind::CiliumClusterwideNetworkPolicy, namespace: None, name: "a/b".into() };
     assert_eq!(refusal(client.delete_policy(&policy).await).message, "CiliumClusterwideNetworkPolicy/-/a/b");
     let query = ExplainQuery {

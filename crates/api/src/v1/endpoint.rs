@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{Labels, Protocol, Timestamp};
 
@@ -60,6 +60,12 @@ pub struct EndpointCreate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub ipv6: Option<Ipv6Addr>,
+    /// MAC of the interface inside, `aa:bb:cc:dd:ee:ff`; derived when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// CNI network that asked. Collections of garbage touch only endpoints of their own network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
     /// Only when this is set may the workload send with source addresses that are not its own.
     #[serde(default)]
     pub no_source_check: bool,
@@ -74,6 +80,23 @@ pub struct LabelsUpdate {
     pub named_ports: Option<Vec<NamedPort>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account: Option<String>,
+}
+
+/// Query of `DELETE /v1/endpoints`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Attachment {
+    pub container_id: String,
+    /// Interface inside; all of the container's when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+}
+
+/// Answer of `DELETE /v1/endpoints`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RemovedReply {
+    pub removed: u32,
 }
 
 /// `PUT /v1/namespaces/{name}`: labels of a namespace, for namespace selectors.
@@ -140,6 +163,9 @@ pub struct Endpoint {
     pub labels: Labels,
     pub named_ports: Vec<NamedPort>,
     pub service_account: Option<String>,
+    /// CNI network that asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
     pub state: EndpointState,
     pub ingress: Enforcement,
     pub egress: Enforcement,

@@ -20,7 +20,10 @@ mod time;
 
 pub use config::{ConfigReply, SettingOrigin, SettingValue};
 pub use doctor::{Check, CheckArea, CheckState, DoctorReply};
-pub use endpoint::{Endpoint, EndpointCreate, EndpointState, Enforcement, LabelsUpdate, NamedPort, NamespaceUpdate};
+pub use endpoint::{
+    Attachment, Endpoint, EndpointCreate, EndpointState, Enforcement, LabelsUpdate, NamedPort, NamespaceUpdate,
+    RemovedReply,
+};
 pub use error::{Detail, ErrorBody, ErrorCode};
 pub use event::{EventType, FlowEvent, LostEvents, MonitorRecord, Observation, Party, RuleRef, Verdict};
 pub use filter::{MonitorFilter, PortRange};

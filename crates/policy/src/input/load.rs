@@ -1,0 +1,315 @@
+//! YAML (and so JSON) text to trees, with bounded work.
+//!
+//! Documents are read one by one, so that a mistake in one leaves the others readable. No recursion: depth, size and
+//! what aliases may unfold to are limited, and a text past a limit is refused, never cut short.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
+
+use super::Strictness;
+use super::diagnostic::{Diagnostic, Pos, Severity};
+use super::node::{Entry, Node, Value};
+use super::scalar;
+
+/// Bytes of one text. A policy of 10,000 rules takes about 2 MiB.
+const MAX_BYTES: usize = 16 << 20;
+/// Levels of nesting. The deepest field of any policy kind is at 13.
+const MAX_DEPTH: usize = 64;
+/// Nodes of one document, with aliases unfolded.
+const MAX_NODES: usize = 1 << 20;
+
+/// Reads all documents of a text. Those that cannot be read are missing, with a diagnostic.
+pub(super) fn documents(text: &str, file: &Arc<str>, strictness: Strictness) -> (Vec<Node>, Vec<Diagnostic>) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut diagnostics = Vec::new();
+    let mut nodes = Vec::new();
+    if text.len() > MAX_BYTES {
+        let message = format!("the text has {} bytes, the limit is {MAX_BYTES}", text.len());
+        diagnostics.push(error(
+            file,
+            Pos { line: 1, column: 1 },
+            message,
+            Some("split it into several files".to_owned()),
+        ));
+        return (nodes, diagnostics);
+    }
+    for (first_line, chunk) in chunks(text) {
+        let mut loader =
+            Loader { file, first_line, strictness, diagnostics: &mut diagnostics, anchors: HashMap::new(), nodes: 0 };
+        match loader.read(chunk) {
+            Ok(mut roots) => nodes.append(&mut roots),
+            Err(diagnostic) => loader.diagnostics.push(diagnostic),
+        }
+    }
+    (nodes, diagnostics)
+}
+
+fn error(file: &Arc<str>, at: Pos, message: String, help: Option<String>) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Error,
+        message,
+        file: file.clone(),
+        line: at.line,
+        column: at.column,
+        path: String::new(),
+        help,
+    }
+}
+
+/// Cuts a text before each `---` line. Gives the number of lines before each piece; leaves out pieces without content.
+fn chunks(text: &str) -> Vec<(u32, &str)> {
+    let mut cuts = vec![(0_u32, 0_usize)];
+    let mut offset = 0;
+    for (line, content) in (0_u32..).zip(text.split_inclusive('\n')) {
+        if offset > 0 && is_marker(content) {
+            cuts.push((line, offset));
+        }
+        offset += content.len();
+    }
+    let ends = cuts.iter().skip(1).map(|(_, offset)| *offset).chain([text.len()]);
+    cuts.iter()
+        .zip(ends)
+        .map(|((line, start), end)| (*line, &text[*start..end]))
+        .filter(|(_, chunk)| has_content(chunk))
+        .collect()
+}
+
+fn is_marker(line: &str) -> bool {
+    line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+}
+
+fn has_content(chunk: &str) -> bool {
+    chunk.lines().any(|line| {
+        let line = if is_marker(line) { &line[3..] } else { line };
+        let line = line.trim();
+        !(line.is_empty() || line == "..." || line.starts_with('#') || line.starts_with("%YAML"))
+    })
+}
+
+struct Loader<'a> {
+    file: &'a Arc<str>,
+    /// Lines of the text before this piece.
+    first_line: u32,
+    strictness: Strictness,
+    diagnostics: &'a mut Vec<Diagnostic>,
+    /// Finished anchors, with the nodes each has.
+    anchors: HashMap<usize, (Node, usize)>,
+    nodes: usize,
+}
+
+/// A collection that is not closed yet.
+struct Frame {
+    at: Pos,
+    anchor: usize,
+    /// Nodes made before this one.
+    before: usize,
+    open: Open,
+}
+
+enum Open {
+    List(Vec<Node>),
+    Map { entries: Vec<Entry>, seen: HashMap<String, usize>, key: Option<(String, Pos)> },
+}
+
+impl Loader<'_> {
+    fn read(&mut self, chunk: &str) -> Result<Vec<Node>, Diagnostic> {
+        let mut parser = Parser::new_from_str(chunk);
+        let mut roots = Vec::new();
+        let mut stack: Vec<Frame> = Vec::new();
+        while let Some(event) = parser.next_event() {
+            let (event, span) = event.map_err(|error| self.unreadable(&error, chunk))?;
+            let at = self.pos(&span);
+            let finished = match event {
+                Event::StreamEnd => break,
+                Event::Scalar(text, style, anchor, tag) => {
+                    let value = self.scalar(&text, style, tag.as_deref(), at)?;
+                    let node = Node { value, at };
+                    self.count(1, at)?;
+                    self.remember(anchor, &node, 1);
+                    Some(node)
+                }
+                Event::Alias(anchor) => Some(self.alias(anchor, at)?),
+                Event::SequenceStart(anchor, tag) => {
+                    self.open(&mut stack, at, anchor, tag.as_deref(), Open::List(Vec::new()))?;
+                    None
+                }
+                Event::MappingStart(anchor, tag) => {
+                    let map = Open::Map { entries: Vec::new(), seen: HashMap::new(), key: None };
+                    self.open(&mut stack, at, anchor, tag.as_deref(), map)?;
+                    None
+                }
+                Event::SequenceEnd | Event::MappingEnd => stack.pop().map(|frame| self.close(frame)).transpose()?,
+                Event::Nothing | Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd => None,
+            };
+            if let Some(node) = finished {
+                match stack.last_mut() {
+                    Some(frame) => self.place(frame, node)?,
+                    None => roots.push(node),
+                }
+            }
+        }
+        Ok(roots)
+    }
+
+    fn open(
+        &mut self,
+        stack: &mut Vec<Frame>,
+        at: Pos,
+        anchor: usize,
+        tag: Option<&Tag>,
+        open: Open,
+    ) -> Result<(), Diagnostic> {
+        if let Some(tag) = tag
+            && !(tag.is_yaml_core_schema() && matches!(&*tag.suffix, "map" | "seq"))
+        {
+            return Err(self.error(at, format!("the tag {}{} is not known", tag.handle, tag.suffix), None));
+        }
+        if stack.len() >= MAX_DEPTH {
+            return Err(self.error(at, format!("nested deeper than {MAX_DEPTH} levels"), None));
+        }
+        let before = self.nodes;
+        self.count(1, at)?;
+        stack.push(Frame { at, anchor, before, open });
+        Ok(())
+    }
+
+    fn close(&mut self, frame: Frame) -> Result<Node, Diagnostic> {
+        let value = match frame.open {
+            Open::List(items) => Value::List(items),
+            Open::Map { entries, .. } => Value::Map(self.merge(entries)?),
+        };
+        let node = Node { value, at: frame.at };
+        self.remember(frame.anchor, &node, self.nodes - frame.before);
+        Ok(node)
+    }
+
+    fn place(&mut self, frame: &mut Frame, node: Node) -> Result<(), Diagnostic> {
+        let (entries, seen, pending) = match &mut frame.open {
+            Open::List(items) => {
+                items.push(node);
+                return Ok(());
+            }
+            Open::Map { entries, seen, key } => (entries, seen, key),
+        };
+        let Some((key, key_at)) = pending.take() else {
+            *pending = Some((self.key(&node)?, node.at));
+            return Ok(());
+        };
+        match seen.get(&key) {
+            None => {
+                seen.insert(key.clone(), entries.len());
+                entries.push(Entry { key, key_at, node });
+            }
+            Some(&earlier) => {
+                let first = entries[earlier].key_at;
+                let message = format!("`{key}` is written twice; the first is in line {}", first.line);
+                let help = Some("one of the two is lost: join or remove them".to_owned());
+                let severity = self.strictness.lapse();
+                self.diagnostics.push(Diagnostic { severity, ..error(self.file, key_at, message, help) });
+                entries[earlier] = Entry { key, key_at, node };
+            }
+        }
+        Ok(())
+    }
+
+    fn key(&self, node: &Node) -> Result<String, Diagnostic> {
+        match &node.value {
+            Value::String(text) => Ok(text.clone()),
+            Value::Int(number) => Ok(number.to_string()),
+            Value::Float(number) => Ok(number.to_string()),
+            Value::Bool(value) => Ok(value.to_string()),
+            Value::Null => Err(self.error(node.at, "a key is empty".to_owned(), None)),
+            Value::List(_) | Value::Map(_) => {
+                Err(self.error(node.at, format!("a key must be a word, this is {}", node.kind()), None))
+            }
+        }
+    }
+
+    /// Unfolds `<<: *anchor`: keys of the other mappings that are not written here.
+    fn merge(&mut self, mut entries: Vec<Entry>) -> Result<Vec<Entry>, Diagnostic> {
+        let Some(at) = entries.iter().position(|entry| entry.key == "<<") else { return Ok(entries) };
+        let merged = entries.remove(at);
+        let others = match merged.node.value {
+            Value::List(items) => items,
+            value => vec![Node { value, at: merged.node.at }],
+        };
+        for other in others {
+            let Value::Map(more) = other.value else {
+                let help = Some("write `<<: *anchor`".to_owned());
+                return Err(self.error(other.at, format!("`<<` takes mappings, this is {}", other.kind()), help));
+            };
+            for entry in more {
+                if !entries.iter().any(|mine| mine.key == entry.key) {
+                    entries.push(entry);
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    fn remember(&mut self, anchor: usize, node: &Node, nodes: usize) {
+        if anchor > 0 {
+            self.anchors.insert(anchor, (node.clone(), nodes));
+        }
+    }
+
+    fn alias(&mut self, anchor: usize, at: Pos) -> Result<Node, Diagnostic> {
+        let Some((node, nodes)) = self.anchors.get(&anchor).cloned() else {
+            return Err(self.error(at, "this alias refers to what it is a part of".to_owned(), None));
+        };
+        self.count(nodes, at)?;
+        Ok(node)
+    }
+
+    fn count(&mut self, nodes: usize, at: Pos) -> Result<(), Diagnostic> {
+        self.nodes = self.nodes.saturating_add(nodes);
+        if self.nodes > MAX_NODES {
+            let help = Some("aliases count as often as they are used".to_owned());
+            return Err(self.error(at, format!("more than {MAX_NODES} values in one document"), help));
+        }
+        Ok(())
+    }
+
+    fn scalar(&self, text: &str, style: ScalarStyle, tag: Option<&Tag>, at: Pos) -> Result<Value, Diagnostic> {
+        let plain = style == ScalarStyle::Plain;
+        let Some(tag) = tag else {
+            return Ok(if plain { scalar::resolve(text) } else { Value::String(text.to_owned()) });
+        };
+        let unknown = || self.error(at, format!("the tag {}{} is not known", tag.handle, tag.suffix), None);
+        if !tag.is_yaml_core_schema() {
+            return Err(unknown());
+        }
+        let value = scalar::resolve(text);
+        match (&*tag.suffix, &value) {
+            ("str", _) => Ok(Value::String(text.to_owned())),
+            ("int", Value::Int(_)) | ("bool", Value::Bool(_)) | ("null", Value::Null) => Ok(value),
+            ("float", Value::Int(_) | Value::Float(_)) => Ok(value),
+            ("int" | "bool" | "null" | "float", _) => {
+                Err(self.error(at, format!("{text:?} is no {}", tag.suffix), None))
+            }
+            _ => Err(unknown()),
+        }
+    }
+
+    fn pos(&self, span: &Span) -> Pos {
+        self.marker(span.start.line(), span.start.col())
+    }
+
+    fn marker(&self, line: usize, column: usize) -> Pos {
+        let line = u32::try_from(line).unwrap_or(u32::MAX).saturating_add(self.first_line);
+        Pos { line, column: u32::try_from(column).unwrap_or(u32::MAX).saturating_add(1) }
+    }
+
+    fn error(&self, at: Pos, message: String, help: Option<String>) -> Diagnostic {
+        error(self.file, at, message, help)
+    }
+
+    fn unreadable(&self, scan: &ScanError, chunk: &str) -> Diagnostic {
+        let marker = scan.marker();
+        let tab = chunk.lines().nth(marker.line().saturating_sub(1)).is_some_and(|line| line.contains('\t'));
+        let help = tab.then(|| "this line has a tab; YAML is indented with spaces".to_owned());
+        self.error(self.marker(marker.line(), marker.col()), format!("not readable as YAML: {}", scan.info()), help)
+    }
+}

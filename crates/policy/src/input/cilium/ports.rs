@@ -346,8 +346,10 @@ fn tls_context(node: &Node, path: &Path<'_>, cx: &mut Context<'_>) -> Option<Tls
 }
 
 fn listener(node: &Node, path: &Path<'_>, cx: &mut Context<'_>) -> Option<Listener> {
-    const KINDS: [(&str, &str); 2] =
-        [("CiliumEnvoyConfig", "CiliumEnvoyConfig"), ("CiliumClusterwideEnvoyConfig", "CiliumClusterwideEnvoyConfig")];
+    const KINDS: [(&str, EnvoyConfigKind); 2] = [
+        ("CiliumEnvoyConfig", EnvoyConfigKind::Namespaced),
+        ("CiliumClusterwideEnvoyConfig", EnvoyConfigKind::Clusterwide),
+    ];
     let object = Object::open(node, path, cx, &["envoyConfig", "name", "priority"])?;
     let name = not_empty(&object, "name", path, cx);
     let priority = object.read("priority", path, cx, |node, path, cx| integer(node, path, cx, 1, 100));

@@ -59,29 +59,24 @@ pub struct LabelFilter {
 }
 
 impl LabelFilter {
-    /// Prefixes of keys that say nothing about what a workload is. Source: the labels that Kubernetes controllers put on
-    /// each replica or revision, and Cilium's `labels` documentation.
-    pub const DEFAULT_EXCLUDED: [&str; 20] = [
-        "io.kubernetes.",
-        "kubernetes.io/",
-        "beta.kubernetes.io/",
-        "k8s.io/",
+    /// Prefixes of keys that say nothing about what a workload is: what controllers put on each replica or revision.
+    /// Source: cilium `pkg/labelsfilter/filter.go`.
+    pub const DEFAULT_EXCLUDED: [&str; 15] = [
+        "io.kubernetes",
+        "kubernetes.io",
+        "statefulset.kubernetes.io/pod-name",
+        "apps.kubernetes.io/pod-index",
+        "batch.kubernetes.io/job-completion-index",
+        "batch.kubernetes.io/controller-uid",
+        "beta.kubernetes.io",
+        "k8s.io",
         "pod-template-generation",
         "pod-template-hash",
         "controller-revision-hash",
-        "statefulset.kubernetes.io/pod-name",
-        "batch.kubernetes.io/job-completion-index",
-        "batch.kubernetes.io/controller-uid",
-        "apps.kubernetes.io/pod-index",
-        "topology.kubernetes.io/",
-        "job-name",
         "controller-uid",
-        "annotation.",
-        "annotation.cilium.io/",
+        "annotation",
         "etcd_node",
-        "topology.k8s.io/",
-        "node.kubernetes.io/",
-        "endpoint.cilium.io/",
+        "topology.kubernetes.io",
     ];
 
     /// Takes part in the identity whatever policies ask.

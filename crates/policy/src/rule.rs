@@ -340,7 +340,7 @@ pub enum Auth {
     /// Asked for explicitly: no authentication, whatever other rules want.
     Disabled = 0,
     Required = 1,
-    TestAlwaysFail = 255,
+    TestAlwaysFail = 2,
 }
 
 /// What the datapath cannot do yet.

@@ -4,6 +4,8 @@
 //! five look-ups. The crate knows no map and no kernel: [`Tables`] says where the tables are.
 #![cfg_attr(not(test), no_std)]
 
+pub mod precedence;
+
 use nexin_abi::Identity;
 use nexin_abi::maps::policy::{Decision, Policy, Slot, Verdict};
 

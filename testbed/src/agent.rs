@@ -90,6 +90,13 @@ impl Agent {
         self.wait_until_ready()
     }
 
+    /// Starts it and kills it after a while, wherever it has got to by then.
+    pub fn start_and_crash(&mut self, after: std::time::Duration) -> Result {
+        self.child = spawn(&self.program, &self.netns, &self.folder)?;
+        std::thread::sleep(after);
+        self.crash()
+    }
+
     /// Adds or replaces lines of the settings file; they count from the next start.
     pub fn configure(&mut self, settings: &[&str]) -> Result {
         let name = self.folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
@@ -133,12 +140,12 @@ fn bpffs(folder: &Path) -> PathBuf {
 fn settings_file(folder: &Path, name: &str, more: &[&str]) -> String {
     let path = |part: &str| format!("{:?}", folder.join(part));
     let base = [
-        format!("node_name = {name:?}"),
-        format!("socket = {}", path("nexin.sock")),
-        format!("run_dir = {}", path("run")),
-        format!("state_dir = {}", path("state")),
-        format!("bpffs = {:?}", bpffs(folder)),
-        "metrics_address = \"\"".to_owned(),
+        format!("agent.node_name = {name:?}"),
+        format!("agent.run_dir = {}", path("run")),
+        format!("agent.state_dir = {}", path("state")),
+        format!("api.socket = {}", path("nexin.sock")),
+        format!("datapath.bpffs = {:?}", bpffs(folder)),
+        "metrics.listen = \"off\"".to_owned(),
     ];
     let key = |line: &str| line.split('=').next().unwrap_or("").trim().to_owned();
     let kept = base.into_iter().filter(|line| !more.iter().any(|m| key(m) == key(line)));

@@ -4,6 +4,7 @@
 mod agent;
 mod api;
 mod isolate;
+mod monitor;
 mod namespace;
 mod node;
 mod probe;
@@ -16,6 +17,7 @@ mod wait;
 pub use agent::Agent;
 pub use api::{Api, Reply};
 pub use isolate::isolated;
+pub use monitor::Monitor;
 pub use namespace::Namespace;
 pub use node::{Node, Workload, WorkloadSpec, World};
 pub use probe::{Feature, needs};

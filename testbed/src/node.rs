@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Value, json};
 
-use crate::{Agent, Api, Error, Namespace, Result, fail, until_ok};
+use crate::{Agent, Api, Error, Monitor, Namespace, Result, fail, until_ok};
 
 /// What lies outside the node: 10.99.0.1, fd99::1 on the link, 192.0.2.9 and 2001:db8::9 behind it.
 pub struct World {
@@ -106,6 +106,11 @@ impl Node {
         self.api()?.expect("POST", &format!("/v1/policies?file={file}"), yaml)?.json()
     }
 
+    /// Follows `GET /v1/monitor` with a query such as `type=drop`.
+    pub fn monitor(&self, query: &str) -> Result<Monitor> {
+        Monitor::open(self.api()?, query)
+    }
+
     /// Number of packets that a metric counted, over all its label sets that contain each of `labels`.
     pub fn metric(&self, name: &str, labels: &[&str]) -> Result<f64> {
         let text = self.api()?.expect("GET", "/v1/metrics", "")?.text;
@@ -150,13 +155,18 @@ pub struct Workload {
 impl Workload {
     fn new(ns: Namespace, endpoint: &Value) -> Result<Self> {
         let text = |key: &str| endpoint[key].as_str().ok_or_else(|| Error::new(format!("no {key} in {endpoint}")));
+        // A family that is off: the unspecified address, which nobody answers.
+        let optional = |key: &str| match endpoint[key].as_str() {
+            Some(text) => text.parse::<Ipv6Addr>(),
+            None => Ok(Ipv6Addr::UNSPECIFIED),
+        };
         Ok(Self {
             ns,
             id: endpoint["id"].as_u64().ok_or_else(|| Error::new(format!("no id in {endpoint}")))?,
             v4: text("ipv4")?.parse()?,
-            v6: text("ipv6")?.parse()?,
+            v6: optional("ipv6")?,
             gateway_v4: text("gateway_ipv4")?.parse()?,
-            gateway_v6: text("gateway_ipv6")?.parse()?,
+            gateway_v6: optional("gateway_ipv6")?,
             host_interface: text("host_interface")?.to_owned(),
         })
     }

@@ -1,4 +1,18 @@
 //! Nexin as it ships, on real networks: the agent's binary, veth pairs, sockets. Each test runs in namespaces of its
 //! own (`isolated`) and in parallel with the others.
 
+mod clsact;
+mod drift;
+mod events;
 mod ground;
+mod limits;
+mod np_cases;
+mod policies;
+mod policy;
+mod residue;
+mod restart;
+mod settings;
+mod smoke;
+mod two_agents;
+mod workloads;
+mod world;

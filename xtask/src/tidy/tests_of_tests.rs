@@ -32,10 +32,10 @@ pub(super) fn check(sources: &[Source]) -> Vec<Finding> {
 
 fn weak_tests(source: &Source) -> Vec<(usize, String)> {
     static CHECKS: LazyLock<Regex> = LazyLock::new(|| {
-        pattern(r"\bassert|\bpanic!|\bexpect|\bunwrap|\bcheck\w*\s*[(!<]|\bisolated\w*\s*\(|\brun\w*\(|\?[;\s)]")
+        pattern(r"\b\w*assert|\bpanic!|\bexpect|\bunwrap|\bcheck\w*\s*[(!<]|\bisolated\w*\s*\(|\brun\w*\(|\?[;\s)]")
     });
     static OK_ONLY: LazyLock<Regex> = LazyLock::new(|| pattern(r"assert!\([^;]*?\.is_(?:ok|some)\(\)"));
-    static ASSERT: LazyLock<Regex> = LazyLock::new(|| pattern(r"\bassert"));
+    static ASSERT: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b\w*assert"));
     let lines: Vec<&str> = source.code.lines().collect();
     let mut weak = Vec::new();
     for function in functions(&source.code) {

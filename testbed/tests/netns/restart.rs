@@ -1,0 +1,181 @@
+//! The agent ends, by order or by force, and comes back: traffic, policy and endpoints must not notice.
+
+use nexin_testbed::{
+    Node, Result, Workload, World, isolated,
+    traffic::{Connections, Datagrams, Outcome, Stream, TcpEcho, UdpEcho, tcp},
+};
+use serde_json::Value;
+
+use crate::{policies::allow_from, settings};
+
+/// A node with traffic of every kind, none of which may lose a packet.
+struct Busy {
+    node: Node,
+    a: Workload,
+    b: Workload,
+    foe: Workload,
+    endpoints: Value,
+    streams: Vec<Stream>,
+    datagrams: Vec<Datagrams>,
+    connections: Vec<Connections>,
+    _servers: (TcpEcho, UdpEcho, TcpEcho, UdpEcho),
+}
+
+impl Busy {
+    fn new() -> Result<Self> {
+        let node = Node::up("n")?;
+        node.apply("b.yaml", &allow_from("b", "a"))?;
+        let (a, b) = (node.workload("a", "app=a")?, node.workload("b", "app=b")?);
+        let foe = node.workload("foe", "app=foe")?;
+        let world = &node.world.ns;
+        let servers = (
+            TcpEcho::start(&b.ns, 80)?,
+            UdpEcho::start(&b.ns, 53)?,
+            TcpEcho::start(world, 80)?,
+            UdpEcho::start(world, 53)?,
+        );
+        let (mut streams, mut datagrams, mut connections) = (Vec::new(), Vec::new(), Vec::new());
+        for to in [b.v4.into(), b.v6.into(), World::V4.into(), World::V6.into()] {
+            streams.push(Stream::start(&a.ns, to, 80)?);
+            datagrams.push(Datagrams::start(&a.ns, to, 53)?);
+            connections.push(Connections::start(&a.ns, to, 80)?);
+        }
+        let endpoints = node.api()?.get("/v1/endpoints")?;
+        let busy = Self { node, a, b, foe, endpoints, streams, datagrams, connections, _servers: servers };
+        busy.flows_on()?;
+        Ok(busy)
+    }
+
+    fn flows_on(&self) -> Result {
+        self.streams.iter().try_for_each(|s| s.wait_for(20))?;
+        self.datagrams.iter().try_for_each(|s| s.wait_for(20))?;
+        self.connections.iter().try_for_each(|s| s.wait_for(5))
+    }
+
+    fn policy_holds(&self) -> Result {
+        for to in self.b.addresses() {
+            assert_eq!(tcp(&self.foe.ns, to, 80)?, Outcome::Silence, "{to}");
+            assert_eq!(tcp(&self.a.ns, to, 80)?, Outcome::Answered, "{to}");
+        }
+        Ok(())
+    }
+
+    /// Ends all traffic: nothing was lost. Endpoints are as they were.
+    fn expect_unnoticed(self) -> Result {
+        self.flows_on()?;
+        self.policy_holds()?;
+        assert_eq!(self.node.api()?.get("/v1/endpoints")?, self.endpoints, "endpoints were adopted");
+        for stream in self.streams {
+            stream.finish().expect_whole("stream")?;
+        }
+        for datagrams in self.datagrams {
+            datagrams.finish().expect_whole("datagrams")?;
+        }
+        for connections in self.connections {
+            connections.finish().expect_whole("connections")?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_crash_goes_unnoticed() -> Result {
+    isolated(|| {
+        let mut busy = Busy::new()?;
+        for _ in 0..3 {
+            busy.node.agent()?.crash()?;
+            busy.flows_on()?;
+            busy.policy_holds()?;
+            busy.node.agent()?.start_again(None)?;
+            busy.flows_on()?;
+        }
+        busy.expect_unnoticed()
+    })
+}
+
+#[test]
+fn a_crash_while_starting_goes_unnoticed() -> Result {
+    isolated(|| {
+        let mut busy = Busy::new()?;
+        busy.node.agent()?.crash()?;
+        for milliseconds in [0, 5, 20, 50, 100, 200] {
+            busy.node.agent()?.start_and_crash(std::time::Duration::from_millis(milliseconds))?;
+            busy.policy_holds()?;
+        }
+        busy.node.agent()?.start_again(None)?;
+        busy.expect_unnoticed()
+    })
+}
+
+#[test]
+fn an_orderly_restart_goes_unnoticed() -> Result {
+    isolated(|| {
+        let mut busy = Busy::new()?;
+        busy.node.agent()?.stop()?;
+        busy.flows_on()?;
+        busy.policy_holds()?;
+        busy.node.agent()?.start_again(None)?;
+        busy.expect_unnoticed()
+    })
+}
+
+#[test]
+fn an_upgrade_swaps_programs_unnoticed() -> Result {
+    isolated(|| {
+        let mut busy = Busy::new()?;
+        let before = programs(&busy.node, &busy.b)?;
+        busy.node.agent()?.configure(&[settings::OTHER_PROGRAMS])?;
+        busy.node.agent()?.crash()?;
+        busy.node.agent()?.start_again(None)?;
+        let after = programs(&busy.node, &busy.b)?;
+        assert_ne!(before, after, "other programs are attached");
+        busy.flows_on()?;
+        busy.node.agent()?.configure(&[])?;
+        busy.node.agent()?.stop()?;
+        busy.node.agent()?.start_again(None)?;
+        assert_ne!(programs(&busy.node, &busy.b)?, after, "and back");
+        busy.expect_unnoticed()
+    })
+}
+
+#[test]
+fn changes_while_the_agent_was_away_are_caught_up_with() -> Result {
+    isolated(|| {
+        let mut node = Node::up("n")?;
+        let (a, b) = (node.workload("a", "app=a")?, node.workload("b", "app=b")?);
+        let _server = TcpEcho::start(&b.ns, 80)?;
+        node.apply("b.yaml", &allow_from("b", "a"))?;
+        let gone = node.workload("gone", "app=gone")?;
+        node.agent()?.crash()?;
+        let host = gone.host_interface.clone();
+        node.ns.ip(&format!("link del {host}"))?;
+        node.ns.ip(&format!("route del {}", b.v4))?;
+        node.agent()?.start_again(None)?;
+        assert_eq!(tcp(&a.ns, b.v4.into(), 80)?, Outcome::Answered);
+        assert_eq!(tcp(&node.ns, b.v4.into(), 80)?, Outcome::Answered, "the route is back");
+        let state = gone.endpoint(&node)?;
+        assert_ne!(state["state"], "ready", "{state}");
+        node.api()?.delete(&format!("/v1/endpoints/{}", gone.id))?;
+        assert_eq!(node.workload("next", "app=next")?.v4, gone.v4, "its address is free");
+        Ok(())
+    })
+}
+
+/// Kernel's numbers of the programs at a workload's link.
+fn programs(node: &Node, workload: &Workload) -> Result<Vec<u64>> {
+    let text = node.ns.tool("bpftool -j link show")?;
+    let links: Value = serde_json::from_str(&text)?;
+    let index = node.ns.run(|| Ok(std::fs::read_to_string("/proc/net/dev").map(drop)?)).and_then(|()| {
+        let shown = node.ns.ip(&format!("-o link show {}", workload.host_interface))?;
+        Ok(shown.split(':').next().unwrap_or("").parse::<u64>()?)
+    })?;
+    let ours = links
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|l| l["ifindex"] == index || l["devname"] == *workload.host_interface);
+    let mut found: Vec<u64> = ours.filter_map(|l| l["prog_id"].as_u64()).collect();
+    found.sort_unstable();
+    assert_eq!(found.len(), 2, "two programs at {}: {text}", workload.host_interface);
+    Ok(found)
+}

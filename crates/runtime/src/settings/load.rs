@@ -82,9 +82,14 @@ pub struct Environment(pub Vec<(String, String)>);
 impl Environment {
     /// All variables of this process that begin with `NEXIN_` and are text.
     pub fn of_process() -> Self {
+        Self::with_prefix("NEXIN_")
+    }
+
+    /// The same for another prefix: what a runtime tells a program that it starts.
+    pub fn with_prefix(prefix: &str) -> Self {
         let text =
             std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
-        Self(text.filter(|(key, _)| key.starts_with("NEXIN_")).collect())
+        Self(text.filter(|(key, _)| key.starts_with(prefix)).collect())
     }
 }
 

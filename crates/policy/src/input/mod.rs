@@ -12,6 +12,7 @@ mod diagnostic;
 mod document;
 mod kinds;
 mod load;
+mod lower;
 mod meta;
 mod names;
 pub mod netpol;
@@ -28,6 +29,8 @@ pub use decode::Spanned;
 pub use diagnostic::{Diagnostic, Pos, Severity};
 pub use document::{Body, Document, Parsed};
 pub use meta::Meta;
+
+use crate::rule::LowerOptions;
 
 /// What is done with what an API server would drop without a word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,4 +81,15 @@ pub fn parse(text: &str, file: &str, options: impl Into<Options>) -> Parsed {
     }
     diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
     Parsed { documents, diagnostics }
+}
+
+/// [`parse`], and the documents without errors as rules.
+pub fn load(
+    text: &str,
+    file: &str,
+    options: impl Into<Options>,
+    lowering: &LowerOptions,
+) -> (Vec<crate::rule::Document>, Vec<Diagnostic>) {
+    let Parsed { documents, diagnostics } = parse(text, file, options);
+    (documents.iter().map(|document| document.lower(lowering)).collect(), diagnostics)
 }

@@ -67,15 +67,17 @@ pub struct CtEntry {
     pub expires: u32,
     /// [`super::config::Config::epoch`] at the last policy decision.
     pub epoch: u32,
-    /// Local endpoint that originated the flow, 0 if not a local workload.
+    /// Local endpoint that originated the flow, [`CtEntry::HOST`] for this node itself, 0 for anyone else.
     pub source_endpoint: u16,
-    /// Local endpoint it goes to; with [`CtEntry::MASQUERADED`] the translated source port in network order instead.
+    /// Local endpoint it goes to, [`CtEntry::HOST`] for this node itself, 0 for anyone else, [`CtEntry::UNTRANSLATED`]
+    /// for anyone else once it is known that the source keeps its address; with [`CtEntry::MASQUERADED`] the translated
+    /// source port in network order instead.
     pub target: u16,
     /// State in the low nibble ([`CtState`]), [`CtEntry::ORIGIN_IS_HIGH`] and friends above.
     pub state: u8,
     /// TCP flags seen since the last report: FIN, SYN, RST of the originator in bits 0..3, of replies in bits 3..6.
     pub seen: u8,
-    /// Low byte of the second in which the flow was last reported.
+    /// When the flow was last reported: jiffies / 256, low byte.
     pub reported: u8,
     /// With [`CtEntry::MASQUERADED`]: index into [`super::nat::NatAddr4`] or `NatAddr6`.
     pub nat_addr: u8,
@@ -102,6 +104,10 @@ pub enum CtState {
 }
 
 impl CtEntry {
+    /// Not an endpoint number: the node itself.
+    pub const HOST: u16 = 0xfffe;
+    /// Not an endpoint number: leaves the node with its own source address.
+    pub const UNTRANSLATED: u16 = 0xffff;
     pub const STATE_MASK: u8 = 0x0f;
     /// The originator is the key's `high` side.
     pub const ORIGIN_IS_HIGH: u8 = 1 << 4;

@@ -51,3 +51,8 @@ kernel_map!(
     /// Endpoint number -> counters. Number 0 counts flows that come from outside the node.
     EndpointStates, "nx_epstate", Array, Endpoint::COUNT, u32, EndpointState
 );
+kernel_map!(
+    /// Interface index of the host side -> endpoint number. Asked only where a packet's source address does not tell
+    /// (neighbour discovery from link-local addresses, endpoints with [`Endpoint::NO_SOURCE_CHECK`]).
+    EndpointByDevice, "nx_epdev", Hash, Endpoint::COUNT, u32, u32
+);

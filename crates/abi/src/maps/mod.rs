@@ -80,6 +80,7 @@ pub const ALL: &[MapSpec] = &[
     MapSpec::of::<device::Devices>(),
     MapSpec::of::<endpoint::Endpoints>(),
     MapSpec::of::<endpoint::EndpointStates>(),
+    MapSpec::of::<endpoint::EndpointByDevice>(),
     MapSpec::of::<frag::Frag4>(),
     MapSpec::of::<frag::Frag6>(),
     MapSpec::of::<metrics::Metrics>(),

@@ -1,0 +1,199 @@
+//! Sends an accepted packet on: to a workload of this node, to the host's stack, or out of a device.
+
+use core::mem::offset_of;
+
+use aya_ebpf::bindings::{bpf_fib_lookup, bpf_redir_neigh};
+use aya_ebpf::helpers as bpf;
+use nexin_abi::maps::ct::CtEntry;
+use nexin_abi::maps::endpoint::Endpoint;
+use nexin_abi::{Be16, Direction, SourceFile};
+use nexin_packet::checksum;
+use nexin_packet::header::{Ethernet, Ipv4, Ipv6};
+
+use crate::event::{count, refuse};
+use crate::family::{V4, V6};
+use crate::maps;
+use crate::packet::{Hook, Packet};
+use crate::parse::Parse;
+use crate::skb::{Skb, act};
+use crate::stage::Stages;
+
+const FILE: u8 = SourceFile::Deliver as u8;
+
+/// Sends the packet to the side that a flow's entry knows as `number`.
+#[inline(always)]
+pub fn deliver<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>, number: u16) -> i32 {
+    match p.hook {
+        Hook::ToWorkload => {
+            count(0, Direction::Ingress, skb.len());
+            act::OK
+        }
+        Hook::ToNetwork => act::OK,
+        Hook::FromWorkload if number == 0 => F::to_world(skb, p),
+        Hook::FromWorkload if number == CtEntry::HOST => {
+            count(0, Direction::Egress, skb.len());
+            act::OK
+        }
+        Hook::FromWorkload | Hook::FromNetwork => F::to_local(skb, p, u32::from(number)),
+    }
+}
+
+/// Delivery that differs by family.
+pub trait Deliver: Parse {
+    /// Lowers the TTL or hop limit of a routed packet; false when it ran out. Direct writes, for packets whose checksum no
+    /// device computed.
+    fn age(skb: Skb, l3: usize) -> bool;
+
+    /// As [`Deliver::age`], for packets that came from a device.
+    fn age_summed(skb: Skb, l3: usize) -> bool;
+
+    /// Fills in the addresses of a route look-up.
+    fn route(skb: Skb, l3: usize, fib: &mut bpf_fib_lookup);
+}
+
+impl Deliver for V4 {
+    #[inline(always)]
+    fn age(skb: Skb, l3: usize) -> bool {
+        let Some(ip) = skb.view::<{ Ipv4::LEN }>(l3) else { return false };
+        let ttl = ip.u8::<{ offset_of!(Ipv4, ttl) }>();
+        if ttl <= 1 {
+            return false;
+        }
+        const CHECKSUM: usize = offset_of!(Ipv4, checksum);
+        let check = checksum::after_ttl_decrement(Be16::from_raw(ip.u16::<CHECKSUM>()));
+        ip.set_u8::<{ offset_of!(Ipv4, ttl) }>(ttl - 1);
+        ip.set_u16::<CHECKSUM>(check.raw());
+        true
+    }
+
+    /// The header's checksum makes up for the change, so the device's sum stays right.
+    #[inline(always)]
+    fn age_summed(skb: Skb, l3: usize) -> bool {
+        Self::age(skb, l3)
+    }
+
+    #[inline(always)]
+    fn route(skb: Skb, l3: usize, fib: &mut bpf_fib_lookup) {
+        if let Some(ip) = skb.at::<Ipv4>(l3) {
+            fib.l4_protocol = ip.protocol;
+            fib.__bindgen_anon_2.tos = ip.tos;
+            fib.__bindgen_anon_3.ipv4_src = ip.source.0.raw();
+            fib.__bindgen_anon_4.ipv4_dst = ip.destination.0.raw();
+        }
+    }
+}
+
+impl Deliver for V6 {
+    #[inline(always)]
+    fn age(skb: Skb, l3: usize) -> bool {
+        const HOP_LIMIT: usize = offset_of!(Ipv6, hop_limit);
+        let Some(ip) = skb.view::<{ Ipv6::LEN }>(l3) else { return false };
+        let limit = ip.u8::<HOP_LIMIT>();
+        if limit <= 1 {
+            return false;
+        }
+        ip.set_u8::<HOP_LIMIT>(limit - 1);
+        true
+    }
+
+    #[inline(always)]
+    fn age_summed(skb: Skb, l3: usize) -> bool {
+        const HOP_LIMIT: usize = offset_of!(Ipv6, hop_limit);
+        let Some(limit) = skb.load::<u8>(l3 + HOP_LIMIT) else { return false };
+        // VERIFIER: the helper wants the byte in memory.
+        limit > 1 && skb.store_summed(l3 + HOP_LIMIT, &(limit - 1))
+    }
+
+    #[inline(always)]
+    fn route(skb: Skb, l3: usize, fib: &mut bpf_fib_lookup) {
+        if let Some(ip) = skb.at::<Ipv6>(l3) {
+            fib.l4_protocol = ip.next_header;
+            fib.__bindgen_anon_2.flowinfo = ip.version_class_flow.raw() & Be32Mask::FLOW;
+            fib.__bindgen_anon_3.ipv6_src = zerocopy::transmute!(ip.source);
+            fib.__bindgen_anon_4.ipv6_dst = zerocopy::transmute!(ip.destination);
+        }
+    }
+}
+
+struct Be32Mask;
+
+impl Be32Mask {
+    /// Traffic class and flow label, as stored.
+    const FLOW: u32 = nexin_abi::Be32::new(0x0fff_ffff).raw();
+}
+
+/// Writes the Ethernet header of the last hop: the endpoint's MAC and the gateway's stand in [`Endpoint`] as in a frame.
+#[inline(always)]
+pub fn address_to(skb: Skb, endpoint: &Endpoint) -> bool {
+    let Some(ethernet) = skb.view::<{ Ethernet::LEN }>(0) else { return false };
+    let macs = (&raw const endpoint.mac).cast::<u32>();
+    // SAFETY: `mac` and `gateway_mac` are twelve consecutive bytes of the endpoint, aligned to eight.
+    let (low, high) = unsafe { (macs.cast::<u64>().read(), macs.add(2).read()) };
+    ethernet.set_u64::<0>(low);
+    ethernet.set_u32::<8>(high);
+    true
+}
+
+const _: () = {
+    assert!(offset_of!(Endpoint, mac) % 8 == 0 && offset_of!(Endpoint, gateway_mac) == offset_of!(Endpoint, mac) + 6);
+    assert!(offset_of!(Ethernet, destination) == 0 && offset_of!(Ethernet, source) == 6);
+};
+
+/// Fits the next hop as it is: not longer than `mtu`, or segmented before it gets there.
+#[inline(always)]
+pub fn fits(skb: Skb, l3: usize, mtu: u16) -> bool {
+    skb.len() <= u32::from(mtu) + l3 as u32 || skb.segment() != 0
+}
+
+/// Stage: to a workload of this node.
+#[inline(always)]
+pub fn to_local<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>, number: u32) -> i32 {
+    let Some(endpoint) = maps::ENDPOINTS.peek(&number) else {
+        return refuse!(skb, p, UnknownTarget);
+    };
+    if endpoint.ifindex == 0 {
+        return refuse!(skb, p, UnknownTarget);
+    }
+    let l3 = (p.l3 & 14) as usize;
+    let aged = if p.hook == Hook::FromNetwork { F::age_summed(skb, l3) } else { F::age(skb, l3) };
+    if !aged {
+        return refuse!(skb, p, TtlExceeded);
+    }
+    if !address_to(skb, endpoint) {
+        return refuse!(skb, p, WriteError);
+    }
+    let direction = if p.hook == Hook::FromNetwork { Direction::Ingress } else { Direction::Egress };
+    count(0, direction, skb.len());
+    skb.to_peer(endpoint.ifindex)
+}
+
+/// Stage: off the node, straight to the next hop's device; where the routing table has no plain answer, through the stack, which
+/// then says what it has to say.
+#[inline(always)]
+pub fn to_world<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>) -> i32 {
+    const SUCCESS: i64 = 0;
+    const NO_NEIGHBOUR: i64 = 7;
+    // SAFETY: plain old data for which all zeroes is a valid value.
+    let mut fib: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+    let l3 = (p.l3 & 14) as usize;
+    fib.family = F::AF;
+    fib.ifindex = skb.ifindex();
+    F::route(skb, l3, &mut fib);
+    // SAFETY: valid context, and the size is that of the struct.
+    let found =
+        unsafe { bpf::bpf_fib_lookup(skb.context().cast(), &raw mut fib, size_of::<bpf_fib_lookup>() as i32, 0) };
+    count(0, Direction::Egress, skb.len());
+    if found != SUCCESS && found != NO_NEIGHBOUR {
+        return act::OK;
+    }
+    if !F::age(skb, l3) {
+        return refuse!(skb, p, TtlExceeded);
+    }
+    // SAFETY: plain old data for which all zeroes is a valid value.
+    let mut hop: bpf_redir_neigh = unsafe { core::mem::zeroed() };
+    hop.nh_family = u32::from(F::AF);
+    // SAFETY: the kernel filled the union's widest member, and both unions lay addresses out alike.
+    unsafe { hop.__bindgen_anon_1.ipv6_nh = fib.__bindgen_anon_4.ipv6_dst };
+    // SAFETY: the struct is initialised and its size is passed.
+    unsafe { bpf::bpf_redirect_neigh(fib.ifindex, &raw mut hop, size_of::<bpf_redir_neigh>() as i32, 0) as i32 }
+}

@@ -1,0 +1,38 @@
+//! Packets that arrive on a device of the node: replies to masqueraded flows get their address back, packets for
+//! workloads are judged and handed over, everything else is the stack's.
+
+use aya_ebpf::bindings::__sk_buff;
+use nexin_abi::Be16;
+use nexin_packet::ether;
+
+use crate::family::{V4, V6};
+use crate::packet::Hook;
+use crate::skb::{Skb, act};
+use crate::track::track;
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "classifier")]
+pub extern "C" fn from_network(context: *mut __sk_buff) -> i32 {
+    let skb = Skb::new(context);
+    const IPV4: u32 = Be16::new(ether::IPV4).raw() as u32;
+    const IPV6: u32 = Be16::new(ether::IPV6).raw() as u32;
+    match skb.ethertype() {
+        IPV4 => nx_network4(context),
+        IPV6 => nx_network6(context),
+        _ => act::OK,
+    }
+}
+
+/// Stage (see [`crate::stage`]).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn nx_network4(context: *mut __sk_buff) -> i32 {
+    track::<V4>(Skb::new(context), Hook::FromNetwork, false, core::ptr::null_mut())
+}
+
+/// Stage (see [`crate::stage`]).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn nx_network6(context: *mut __sk_buff) -> i32 {
+    track::<V6>(Skb::new(context), Hook::FromNetwork, false, core::ptr::null_mut())
+}

@@ -1,0 +1,202 @@
+//! What the programs know of the packet in hand. Built when a packet leaves the fast path; until then its facts live in
+//! registers.
+
+use nexin_abi::maps::addr::AddrInfo;
+use nexin_abi::maps::ct::CtEntry;
+use nexin_abi::{Be16, SourceFile};
+use nexin_packet::Tuple;
+use zerocopy::FromZeros;
+
+use crate::family::Family;
+use crate::maps;
+use crate::skb::{Skb, jiffies};
+
+/// Where a packet was caught.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Hook {
+    FromWorkload = SourceFile::FromWorkload as u8,
+    ToWorkload = SourceFile::ToWorkload as u8,
+    FromNetwork = SourceFile::FromNetwork as u8,
+    ToNetwork = SourceFile::ToNetwork as u8,
+}
+
+impl Hook {
+    #[inline(always)]
+    pub fn from_number(number: u32) -> Option<Self> {
+        [Self::FromWorkload, Self::ToWorkload, Self::FromNetwork, Self::ToNetwork]
+            .into_iter()
+            .find(|hook| u32::from(*hook as u8) == number)
+    }
+}
+
+/// Facts that parsing finds.
+pub struct Parsed<F: Family> {
+    pub tuple: Tuple<F::Addr>,
+    /// Offset of the transport header.
+    pub l4: u16,
+    /// Port as policy sees it, host order: the destination's, for ICMP type and code.
+    pub service: u16,
+    pub tcp_flags: u8,
+    /// Bits of [`Parsed`]'s constants.
+    pub kind: u8,
+}
+
+impl<F: Family> Parsed<F> {
+    /// Has no flow of its own: ICMP other than echo.
+    pub const UNTRACKED: u8 = 1;
+    /// Quotes a packet of the flow it is about.
+    pub const ERROR: u8 = 1 << 1;
+    /// First of several fragments.
+    pub const FIRST_FRAGMENT: u8 = 1 << 2;
+    /// Fragment without a transport header.
+    pub const LATER_FRAGMENT: u8 = 1 << 3;
+    /// IPv4 without "don't fragment".
+    pub const MAY_FRAGMENT: u8 = 1 << 4;
+    /// ICMP echo reply: answers, never opens.
+    pub const ECHO_REPLY: u8 = 1 << 5;
+}
+
+/// The packet in hand.
+#[repr(C, align(8))]
+pub struct Packet<F: Family> {
+    pub key: F::Key,
+    /// Owners of the addresses; filled by [`Packet::resolve`].
+    pub sender: AddrInfo,
+    pub receiver: AddrInfo,
+    pub now: u32,
+    /// Rule and policy behind a refusal, for its event.
+    pub rule: u32,
+    pub policy: u32,
+    pub l4: u16,
+    pub service: u16,
+    /// Offset of the network header: 14, or 0 on devices without Ethernet.
+    pub l3: u8,
+    pub tcp_flags: u8,
+    pub kind: u8,
+    pub sender_is_low: bool,
+    pub resolved: bool,
+    pub hook: Hook,
+    /// Bits of [`nexin_abi::Event::flags`] that are known already.
+    pub flags: u8,
+    pub protocol: u8,
+}
+
+impl<F: Family> Packet<F> {
+    /// Nothing known yet.
+    #[inline(always)]
+    pub fn blank(hook: Hook) -> Self {
+        Self {
+            key: F::Key::new_zeroed(),
+            sender: AddrInfo::default(),
+            receiver: AddrInfo::default(),
+            now: jiffies(),
+            rule: 0,
+            policy: 0,
+            l4: 0,
+            service: 0,
+            l3: 14,
+            tcp_flags: 0,
+            kind: 0,
+            sender_is_low: false,
+            resolved: false,
+            hook,
+            flags: 0,
+            protocol: 0,
+        }
+    }
+
+    /// Takes over what parsing found.
+    #[inline(always)]
+    pub fn fill(&mut self, parsed: &Parsed<F>) {
+        (self.key, self.sender_is_low) = F::key(&parsed.tuple);
+        self.protocol = parsed.tuple.protocol;
+        self.l4 = parsed.l4;
+        self.service = parsed.service;
+        self.tcp_flags = parsed.tcp_flags;
+        self.kind = parsed.kind;
+    }
+
+    #[inline(always)]
+    pub fn is(&self, kind: u8) -> bool {
+        self.kind & kind != 0
+    }
+
+    /// Sender as source.
+    #[inline(always)]
+    pub fn tuple(&self) -> Tuple<F::Addr> {
+        F::tuple(&self.key, self.sender_is_low)
+    }
+
+    /// Travels as the flow's first packet did.
+    #[inline(always)]
+    pub fn is_forward(&self, state: u8) -> bool {
+        self.sender_is_low == (state & CtEntry::ORIGIN_IS_HIGH == 0)
+    }
+
+    /// Sender's port and receiver's.
+    #[inline(always)]
+    pub fn ports(&self) -> (Be16, Be16) {
+        let (low, high) = F::ports(&self.key);
+        if self.sender_is_low { (low, high) } else { (high, low) }
+    }
+
+    /// Sender's address and receiver's, in place.
+    #[inline(always)]
+    pub fn ends(&self) -> (&F::Addr, &F::Addr) {
+        let (low, high) = F::ends(&self.key);
+        if self.sender_is_low { (low, high) } else { (high, low) }
+    }
+}
+
+impl<F: crate::stage::Stages> Packet<F> {
+    /// Finds out who owns the two addresses. Once a packet.
+    #[inline(always)]
+    pub fn resolve(&mut self, skb: Skb) {
+        if !self.resolved {
+            F::resolve(skb, self);
+        }
+    }
+}
+
+/// Stage: owners of both addresses.
+#[inline(always)]
+pub fn resolve_both<F: Family>(_skb: Skb, p: &mut Packet<F>) -> i32 {
+    let (source, destination) = p.ends();
+    let (sender, receiver) = (resolve::<F>(source), resolve::<F>(destination));
+    (p.sender, p.receiver, p.resolved) = (sender, receiver, true);
+    0
+}
+
+/// Who owns an address: exact, else by prefix, else the world.
+#[inline(always)]
+pub fn resolve<F: Family>(addr: &F::Addr) -> AddrInfo {
+    unpack(resolve_packed::<F>(addr))
+}
+
+/// VERIFIER: a subprogram returns a scalar, so the eight bytes of [`AddrInfo`] travel as one.
+#[inline(never)]
+fn resolve_packed<F: Family>(addr: &F::Addr) -> u64 {
+    if let Some(owner) = F::owner(addr) {
+        return pack(owner);
+    }
+    let identity = F::prefix(addr).unwrap_or(F::WORLD);
+    pack(AddrInfo { identity, endpoint: 0, flags: 0 })
+}
+
+#[inline(always)]
+fn pack(info: AddrInfo) -> u64 {
+    zerocopy::transmute!(info)
+}
+
+#[inline(always)]
+fn unpack(info: u64) -> AddrInfo {
+    // The map's layout in one word.
+    AddrInfo { identity: nexin_abi::Identity(info as u32), endpoint: (info >> 32) as u16, flags: (info >> 48) as u16 }
+}
+
+/// Interface behind which endpoint `number` sits, 0 if there is none (or it is no endpoint number at all).
+#[inline(always)]
+pub fn device_of(number: u16) -> u32 {
+    maps::ENDPOINTS.peek(&u32::from(number)).map_or(0, |e| e.ifindex)
+}

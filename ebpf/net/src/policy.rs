@@ -1,0 +1,138 @@
+//! Policy: the walk of `nexin-verdict` over the kernel's tables, for both sides of a flow.
+
+use nexin_abi::maps::addr::AddrInfo;
+use nexin_abi::maps::config::Config;
+use nexin_abi::maps::endpoint::Endpoint;
+use nexin_abi::maps::policy::{ClassKey, Decision, Policy, Slot, Verdict};
+use nexin_abi::{Action, Direction, DropReason, Identity};
+use nexin_verdict::{Tables, decide};
+
+use crate::maps;
+
+struct Kernel;
+
+impl Tables for Kernel {
+    #[inline(always)]
+    fn policy(&self, policy: u32) -> Option<Policy> {
+        maps::POLICIES.get(&policy)
+    }
+
+    #[inline(always)]
+    fn class(&self, policy: u32, identity: Identity) -> Option<u32> {
+        maps::CLASSES.get(&ClassKey { policy, identity })
+    }
+
+    #[inline(always)]
+    fn decision(&self, class: u32) -> Option<Decision> {
+        maps::DECISIONS.peek(&class).copied()
+    }
+
+    #[inline(always)]
+    fn port(&self, table: u32, high: u8) -> Option<Slot> {
+        maps::PORTS.peek(&table).map(|page| page.0[usize::from(high)])
+    }
+
+    #[inline(always)]
+    fn block(&self, block: u32, low: u8) -> Option<Slot> {
+        maps::BLOCKS.peek(&block).map(|page| page.0[usize::from(low)])
+    }
+
+    #[inline(always)]
+    fn verdict(&self, index: u32) -> Option<Verdict> {
+        maps::VERDICTS.peek(&index).copied()
+    }
+}
+
+/// What one side's policy says.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Ruling {
+    /// Policy asked, 0 if none isolates this side.
+    pub policy: u32,
+    pub rule: u32,
+    pub shadow_rule: u32,
+    /// [`Action`] of the rules.
+    pub action: u8,
+    pub shadow_action: u8,
+    /// Bits of [`Event::flags`](nexin_abi::Event::flags): AUDIT, SHADOW.
+    pub flags: u8,
+    /// [`DropReason`] to refuse with, 0 to let pass.
+    pub refuse: u8,
+}
+
+/// A flow's facts as policy asks for them.
+#[repr(C)]
+pub struct Question {
+    pub source: AddrInfo,
+    pub target: AddrInfo,
+    pub service: u16,
+    pub protocol: u8,
+    reserved: u8,
+    /// [`Config::flags`].
+    flags: u32,
+}
+
+impl Question {
+    #[inline(always)]
+    pub fn new(source: AddrInfo, target: AddrInfo, protocol: u8, service: u16, flags: u32) -> Self {
+        Self { source, target, service, protocol, reserved: 0, flags }
+    }
+}
+
+/// What is in force now. The epoch is read before any policy number: the agent writes tables, then endpoints, then the
+/// epoch, so what is judged by half-old tables is judged again.
+#[inline(always)]
+pub fn config() -> Config {
+    maps::CONFIG.get(&0).unwrap_or_default()
+}
+
+/// Asks one side's policy. `direction` is as seen from the endpoint whose policy it is. 0, or the reason to refuse.
+#[inline(always)]
+pub fn rule(q: &Question, direction: Direction, ruling: &mut Ruling) -> i32 {
+    nx_rule(q, direction as u32, ruling)
+}
+
+/// The same as a stage (see [`crate::stage`]); it needs no packet.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn nx_rule(q: *const Question, direction: u32, ruling: *mut Ruling) -> i32 {
+    // SAFETY: null, or the caller's question and ruling in its frame.
+    let (Some(q), Some(ruling)) = (unsafe { q.as_ref() }, unsafe { ruling.as_mut() }) else {
+        return DropReason::NoConfiguration as i32;
+    };
+    let egress = direction == Direction::Egress as u32;
+    let (own, peer) = if egress { (q.source, q.target) } else { (q.target, q.source) };
+    *ruling = Ruling { action: Action::Allow as u8, ..Ruling::default() };
+    if own.endpoint == 0 {
+        return 0;
+    }
+    let Some(endpoint) = maps::ENDPOINTS.peek(&u32::from(own.endpoint)) else { return 0 };
+    let policy = if egress { endpoint.egress_policy } else { endpoint.ingress_policy };
+    if policy == 0 {
+        return 0;
+    }
+    let audit = q.flags & Config::AUDIT != 0 || endpoint.flags & Endpoint::AUDIT != 0;
+    ruling.policy = policy;
+    let Some(verdict) = decide(&Kernel, policy, peer.identity, q.protocol, q.service) else {
+        ruling.action = Action::DefaultDeny as u8;
+        ruling.refuse = DropReason::NoConfiguration as u8;
+        return ruling.refuse as i32;
+    };
+    ruling.rule = verdict.rule;
+    ruling.shadow_rule = verdict.shadow_rule;
+    ruling.action = verdict.action;
+    ruling.shadow_action = verdict.shadow_action;
+    if verdict.flags & Verdict::SHADOW != 0 {
+        ruling.flags |= nexin_abi::Event::SHADOW;
+    }
+    if verdict.action != Action::Allow as u8 {
+        if audit {
+            ruling.flags |= nexin_abi::Event::AUDIT;
+        } else if verdict.action == Action::Deny as u8 {
+            ruling.refuse = DropReason::PolicyDenyRule as u8;
+        } else {
+            ruling.refuse = DropReason::PolicyDenied as u8;
+        }
+    }
+    ruling.refuse as i32
+}

@@ -1,0 +1,322 @@
+//! The long way of a packet: everything the fast path of [`crate::from_workload`] leaves over. Decides whether the packet
+//! belongs to a flow, whether policy lets it pass, and keeps the flow's entry; [`crate::deliver`] sends it on.
+
+use nexin_abi::maps::addr::AddrInfo;
+use nexin_abi::maps::ct::{CtEntry, CtState};
+use nexin_abi::maps::endpoint::Endpoint;
+use nexin_abi::{Direction, Event, Identity, SourceFile};
+use nexin_packet::protocol;
+
+use crate::config::Setting;
+use crate::ct::{self, Flow};
+use crate::deliver::{Deliver, deliver};
+use crate::event::{self, drop_unparsed, refuse};
+use crate::family::Family;
+use crate::maps;
+use crate::ndp;
+use crate::packet::{Hook, Packet, Parsed, device_of};
+use crate::policy::{self, Question, Ruling};
+use crate::skb::{Skb, act};
+use crate::stage::Stages;
+use crate::tcp::{self, Step};
+
+const FILE: u8 = SourceFile::Ct as u8;
+
+/// Takes the packet all the way. `entry` is what the caller's conntrack look-up found, if it made one.
+#[inline(always)]
+pub fn track<F: Deliver + Stages>(skb: Skb, hook: Hook, looked_up: bool, entry: *mut CtEntry) -> i32 {
+    let mut packet = Packet::<F>::blank(hook);
+    let p = &mut packet;
+    let reason = F::parse(skb, p);
+    if reason != 0 {
+        return drop_unparsed(skb, hook, reason as u8, (FILE as u32) << 16 | line!());
+    }
+    if !looked_up {
+        if F::VERSION == 6 && ndp::concerns(p) {
+            return ndp::handle(skb, hook, p.l4);
+        }
+        if hook == Hook::FromNetwork {
+            p.resolve(skb);
+            if p.receiver.endpoint == 0 {
+                return act::OK;
+            }
+        }
+    }
+    let mut entry = if looked_up { entry } else { F::ct().find(&p.key) };
+    if let Some(flow) = Flow::from_map(entry) {
+        if flow.expired(p.now) || tcp::reopens(flow, p.tcp_flags) {
+            flow.remove::<F>(&p.key);
+            entry = core::ptr::null_mut();
+        }
+    }
+    // VERIFIER: stages return here instead of calling on, since the stack of nested calls adds up.
+    let mut step = if entry.is_null() { F::fresh(skb, p) } else { F::known(skb, p, entry) };
+    if step == STRAY {
+        step = F::stray(skb, p);
+    }
+    if step & DELIVER == 0 { step } else { deliver(skb, p, step as u16) }
+}
+
+/// What stages return beside a classifier's answers: send the packet to the side with the number in the low 16 bits.
+const DELIVER: i32 = 1 << 16;
+/// A FIN or RST of no flow: ask [`stray`].
+const STRAY: i32 = 1 << 17;
+
+/// Stage: a packet of a flow that has an entry.
+#[inline(always)]
+pub fn known<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>) -> i32 {
+    let Some(flow) = flow else {
+        return refuse!(skb, p, CtNoFlow);
+    };
+    let forward = p.is_forward(flow.state());
+    p.flags |= Event::REPLY_KNOWN | if forward { 0 } else { Event::REPLY };
+    if p.hook == Hook::FromWorkload && device_of(sender_number(flow, forward)) != skb.ifindex() {
+        return refuse!(skb, p, InvalidSourceIp);
+    }
+    // A refused flow is asked about at every packet, so that each drop names its rule.
+    if flow.life() == CtState::Denied as u8 || flow.epoch() != policy::config().epoch {
+        let reason = F::judge_again(skb, p, flow.as_ptr(), u32::from(forward));
+        if reason != 0 {
+            return refuse!(skb, p, code reason as u8);
+        }
+    }
+    let (mut step, mut changed) = (Step::Keep, false);
+    let proto = p.protocol;
+    if proto == protocol::TCP {
+        if !p.is(Parsed::<F>::LATER_FRAGMENT) {
+            changed = tcp::note(flow, p.tcp_flags, forward);
+            step = tcp::advance(flow, p.tcp_flags, forward);
+        }
+    } else if !forward && flow.life() == CtState::New as u8 {
+        flow.set_life(CtState::Established);
+    }
+    flow.count(forward, skb.len());
+    flow.extend(p.now, ct::lifetime(proto, flow.life()));
+    let number = receiver_number(flow, forward);
+    report(skb, p, flow, changed, step);
+    if step == Step::Close {
+        close::<F>(p, flow, number);
+    }
+    DELIVER | i32::from(number)
+}
+
+/// Tells of the flow where the trace level asks for it.
+#[inline(always)]
+fn report<F: Stages>(skb: Skb, p: &mut Packet<F>, flow: Flow, changed: bool, step: Step) {
+    let due = ct::report_time(p.now).wrapping_sub(flow.reported()) >= ct::report_interval();
+    let closing = step == Step::Close && Setting::trace(1);
+    if closing || Setting::trace(2) && (changed || due) || Setting::trace(3) {
+        flow.set_reported(ct::report_time(p.now));
+        let established = if flow.life() == CtState::Established as u8 { Event::ESTABLISHED } else { 0 };
+        let more = established | if closing { Event::CLOSED } else { 0 };
+        F::trace(skb, p, flow.as_ptr(), u32::from(more));
+    }
+}
+
+/// Removes a flow whose last packet this is. When the packet still has to pass `to_network`, which needs the entry, that
+/// program removes it; here it is only marked dead.
+#[inline(always)]
+fn close<F: Family>(p: &Packet<F>, flow: Flow, receiver: u16) {
+    let leaves = p.hook == Hook::FromWorkload && receiver == 0;
+    if leaves {
+        flow.set_expires(p.now);
+    } else {
+        flow.remove::<F>(&p.key);
+    }
+}
+
+/// Number of the side that sent the packet, as [`CtEntry`] keeps it.
+#[inline(always)]
+pub fn sender_number(flow: Flow, forward: bool) -> u16 {
+    if forward {
+        flow.source()
+    } else if flow.has(CtEntry::MASQUERADED) {
+        0
+    } else {
+        flow.target()
+    }
+}
+
+/// Number of the side the packet goes to; 0 for anyone who is not on this node.
+#[inline(always)]
+pub fn receiver_number(flow: Flow, forward: bool) -> u16 {
+    if !forward {
+        return flow.source();
+    }
+    let target = flow.target();
+    if flow.has(CtEntry::MASQUERADED) || target == CtEntry::UNTRANSLATED { 0 } else { target }
+}
+
+/// How an entry names a side.
+#[inline(always)]
+fn number(info: AddrInfo) -> u16 {
+    if info.endpoint != 0 {
+        info.endpoint
+    } else if info.flags & (AddrInfo::HOST | AddrInfo::GATEWAY) != 0 {
+        CtEntry::HOST
+    } else {
+        0
+    }
+}
+
+/// Stage: judges a running flow anew, in its original direction. 0, or the reason to refuse.
+#[inline(always)]
+pub fn judge_again<F: Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>, forward: u32) -> i32 {
+    let Some(flow) = flow else { return 0 };
+    let forward = forward != 0;
+    let config = policy::config();
+    p.resolve(skb);
+    let (mut source, target) = if forward { (p.sender, p.receiver) } else { (p.receiver, p.sender) };
+    if source.endpoint == 0 {
+        router(flow.source(), &mut source);
+    }
+    let (source_port, destination_port) = p.ports();
+    let service = if p.protocol == F::ICMP {
+        u16::from(F::ECHO) << 8
+    } else if forward {
+        destination_port.get()
+    } else {
+        source_port.get()
+    };
+    let question = Question::new(source, target, p.protocol, service, config.flags);
+    let (mut egress, mut ingress) = (Ruling::default(), Ruling::default());
+    let reason = judge(p, &question, &mut egress, &mut ingress);
+    let denied = flow.life() == CtState::Denied as u8;
+    if (reason != 0) != denied {
+        event::verdict(skb, p, Direction::Egress, &egress);
+        if egress.refuse == 0 {
+            event::verdict(skb, p, Direction::Ingress, &ingress);
+        }
+        flow.set_life(if reason != 0 { CtState::Denied } else { CtState::Established });
+        if reason == 0 && flow.take_half_open() {
+            ct::half_open_closed(flow.source());
+        }
+    }
+    if source.endpoint != 0 || flow.source() == 0 || flow.source() == CtEntry::HOST {
+        flow.set_source(number(source));
+    }
+    if !flow.has(CtEntry::MASQUERADED) && flow.target() != CtEntry::UNTRANSLATED {
+        flow.set_target(number(target));
+    }
+    flow.set_epoch(config.epoch);
+    reason
+}
+
+/// Both sides' policies: the originator's egress, then the target's ingress. 0, or the reason to refuse.
+#[inline(always)]
+fn judge<F: Family>(p: &mut Packet<F>, q: &Question, egress: &mut Ruling, ingress: &mut Ruling) -> i32 {
+    let mut reason = policy::rule(q, Direction::Egress, egress);
+    let mut by = *egress;
+    if reason == 0 {
+        reason = policy::rule(q, Direction::Ingress, ingress);
+        by = *ingress;
+    }
+    p.rule = by.rule;
+    p.policy = by.policy;
+    reason
+}
+
+/// Stage: a packet that belongs to no flow we know.
+#[inline(always)]
+pub fn fresh<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>) -> i32 {
+    p.resolve(skb);
+    if p.hook == Hook::FromWorkload {
+        if !owns_source(skb, p) {
+            return refuse!(skb, p, InvalidSourceIp);
+        }
+        if is_tunnel(p) {
+            return refuse!(skb, p, EncapsulationProhibited);
+        }
+    }
+    let proto = p.protocol;
+    if proto == protocol::TCP {
+        if tcp::answers(p.tcp_flags) {
+            return refuse!(skb, p, CtNoFlow);
+        }
+        if tcp::ends(p.tcp_flags) {
+            return STRAY;
+        }
+    }
+    let config = policy::config();
+    let question = Question::new(p.sender, p.receiver, proto, p.service, config.flags);
+    let (mut egress, mut ingress) = (Ruling::default(), Ruling::default());
+    let reason = judge(p, &question, &mut egress, &mut ingress);
+    event::verdict(skb, p, Direction::Egress, &egress);
+    if egress.refuse == 0 {
+        event::verdict(skb, p, Direction::Ingress, &ingress);
+    }
+    if reason != 0 {
+        return refuse!(skb, p, code reason as u8);
+    }
+    let receiver = number(p.receiver);
+    if p.is(Parsed::<F>::UNTRACKED | Parsed::<F>::ECHO_REPLY) {
+        return DELIVER | i32::from(receiver);
+    }
+    let source = number(p.sender);
+    let half_open = proto == protocol::TCP && tcp::opens(p.tcp_flags);
+    if half_open && !ct::half_open_opened(source) {
+        return refuse!(skb, p, HalfOpenLimit);
+    }
+    if !ct::create(skb, p, config.epoch, source, receiver, half_open) {
+        if half_open {
+            ct::half_open_closed(source);
+        }
+        return refuse!(skb, p, CtInsertFailed);
+    }
+    p.flags |= Event::REPLY_KNOWN;
+    if Setting::trace(1) {
+        F::trace(skb, p, core::ptr::null_mut(), 0);
+    }
+    DELIVER | i32::from(receiver)
+}
+
+/// The sender is the endpoint behind the device the packet came from.
+#[inline(always)]
+fn owns_source<F: Family>(skb: Skb, p: &mut Packet<F>) -> bool {
+    let ifindex = skb.ifindex();
+    if p.sender.endpoint != 0 && device_of(p.sender.endpoint) == ifindex {
+        return true;
+    }
+    let Some(number) = maps::ENDPOINT_BY_DEVICE.get(&ifindex) else { return false };
+    let mut sender = p.sender;
+    sender.endpoint = 0;
+    router(number as u16, &mut sender);
+    p.sender = sender;
+    sender.endpoint != 0
+}
+
+/// An endpoint that routes for others speaks with its own identity whatever source address it uses.
+#[inline(always)]
+fn router(number: u16, info: &mut AddrInfo) {
+    let Some(endpoint) = maps::ENDPOINTS.peek(&u32::from(number)) else { return };
+    if number != 0 && endpoint.flags & Endpoint::NO_SOURCE_CHECK != 0 {
+        *info = AddrInfo { identity: endpoint.identity, endpoint: number, flags: 0 };
+    }
+}
+
+/// A workload that speaks a tunnel protocol to a node could inject packets past policy (CVE-2019-13119).
+#[inline(always)]
+fn is_tunnel<F: Family>(p: &Packet<F>) -> bool {
+    let (first, second) = (Setting::NX_TUNNEL_PORT1(), Setting::NX_TUNNEL_PORT2());
+    let port = u32::from(p.service);
+    let node = p.receiver.flags & (AddrInfo::HOST | AddrInfo::GATEWAY) != 0
+        || p.receiver.identity == Identity::HOST
+        || p.receiver.identity == Identity::REMOTE_NODE;
+    p.protocol == protocol::UDP && port != 0 && (port == first || port == second) && node
+}
+
+/// Stage: a FIN or RST of a flow we know nothing of (any more): passes if a flow of either direction would, and opens nothing.
+#[inline(always)]
+pub fn stray<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>) -> i32 {
+    let config = policy::config();
+    let (mut egress, mut ingress) = (Ruling::default(), Ruling::default());
+    let answer = Question::new(p.receiver, p.sender, p.protocol, p.ports().0.get(), config.flags);
+    if judge(p, &answer, &mut egress, &mut ingress) != 0 {
+        let ahead = Question::new(p.sender, p.receiver, p.protocol, p.service, config.flags);
+        let reason = judge(p, &ahead, &mut egress, &mut ingress);
+        if reason != 0 {
+            return refuse!(skb, p, code reason as u8);
+        }
+    }
+    DELIVER | i32::from(number(p.receiver))
+}

@@ -1,0 +1,253 @@
+//! A node with three workloads, a host address, a gateway and a network device, as the agent would have set it up. Devices
+//! exist (the kernel asks for them), but nothing is attached and nothing is sent.
+
+use std::net::IpAddr;
+
+use nexin_abi::maps::addr::{Addr4Map, Addr6Map, AddrInfo};
+use nexin_abi::maps::config::{Config, ConfigMap};
+use nexin_abi::maps::ct::{Ct4, Ct6, CtEntry};
+use nexin_abi::maps::endpoint::{Endpoint, EndpointByDevice, Endpoints};
+use nexin_abi::maps::policy::{ClassKey, Classes, Decision, Decisions, Policies, Policy, Slot, Verdict, Verdicts};
+use nexin_abi::{Action, Event, Identity};
+use nexin_bpf::{Loaded, Loader, Ring, TestRun, object};
+use nexin_packet::build::{Spec, Transport};
+use nexin_testbed::{Result, isolated};
+use zerocopy::FromBytes;
+
+pub const OK: i32 = 0;
+pub const DROP: i32 = 2;
+pub const REDIRECT: i32 = 7;
+
+/// A workload, or whoever else has an address.
+#[derive(Clone, Copy, Debug)]
+pub struct Party {
+    pub four: IpAddr,
+    pub six: IpAddr,
+    pub identity: u32,
+    /// Endpoint number, 0 for others.
+    pub number: u16,
+}
+
+const fn party(last: u8, identity: u32, number: u16) -> Party {
+    let four = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, last));
+    let six = IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last as u16));
+    Party { four, six, identity, number }
+}
+
+pub const ALICE: Party = party(11, 1001, 1);
+pub const BOB: Party = party(12, 1002, 2);
+pub const MALLORY: Party = party(13, 1003, 3);
+pub const GATEWAY: Party = party(1, 1, 0);
+/// The node's address towards the network.
+pub const NODE: Party = Party {
+    four: IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 7, 2)),
+    six: IpAddr::V6(std::net::Ipv6Addr::new(0xfd07, 0, 0, 0, 0, 0, 0, 2)),
+    identity: 1,
+    number: 0,
+};
+/// Someone far away.
+pub const PEER: Party = Party {
+    four: IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9)),
+    six: IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9)),
+    identity: 2,
+    number: 0,
+};
+
+/// Family of a packet under test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    Four,
+    Six,
+}
+
+pub const BOTH: [Family; 2] = [Family::Four, Family::Six];
+
+impl Party {
+    pub fn ip(&self, family: Family) -> IpAddr {
+        match family {
+            Family::Four => self.four,
+            Family::Six => self.six,
+        }
+    }
+
+    pub fn mac(&self) -> [u8; 6] {
+        [2, 0, 0, 0, 1, self.number as u8]
+    }
+
+    pub fn gateway_mac(&self) -> [u8; 6] {
+        [2, 0, 0, 0, 2, self.number as u8]
+    }
+}
+
+/// What a program did with a packet.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub action: i32,
+    pub packet: Vec<u8>,
+}
+
+/// The programs in the kernel and their maps.
+pub struct Bed {
+    pub loaded: Loaded,
+}
+
+/// Host-side devices of the workloads, then the network's.
+const DEVICES: [&str; 4] = ["nxk1", "nxk2", "nxk3", "net0"];
+
+/// Runs `test` on a fresh bed in namespaces of its own.
+pub fn with_bed(test: impl FnOnce(&Bed) -> Result) -> Result {
+    with_loader(Loader::new(), test)
+}
+
+/// As [`with_bed`], with load-time constants of the caller's choice.
+pub fn with_loader(loader: Loader, test: impl FnOnce(&Bed) -> Result) -> Result {
+    isolated(|| {
+        let bed = Bed::new(&loader)?;
+        test(&bed)
+    })
+}
+
+impl Bed {
+    pub fn new(loader: &Loader) -> Result<Self> {
+        for device in DEVICES {
+            nexin_testbed::tool(
+                "ip",
+                &["link", "add", device, "up", "type", "veth", "peer", "name", &format!("{device}p")],
+            )?;
+        }
+        // Small maps: there is one bed a test.
+        let loaded = loader.load(object())?;
+        let bed = Self { loaded };
+        bed.set::<ConfigMap>(&0, &Config { epoch: 1, flags: 0 })?;
+        for party in [ALICE, BOB, MALLORY] {
+            let ifindex = bed.device_of(party);
+            let endpoint = Endpoint {
+                ifindex,
+                identity: Identity(party.identity),
+                mac: party.mac(),
+                gateway_mac: party.gateway_mac(),
+                mtu: 1500,
+                ..Endpoint::default()
+            };
+            bed.set::<Endpoints>(&party.number.into(), &endpoint)?;
+            bed.set::<EndpointByDevice>(&ifindex, &party.number.into())?;
+            bed.own(party, 0)?;
+        }
+        bed.own(GATEWAY, AddrInfo::HOST | AddrInfo::GATEWAY)?;
+        bed.own(NODE, AddrInfo::HOST)?;
+        Ok(bed)
+    }
+
+    fn own(&self, party: Party, flags: u16) -> Result {
+        let info = AddrInfo { identity: Identity(party.identity), endpoint: party.number, flags };
+        if let (IpAddr::V4(four), IpAddr::V6(six)) = (party.four, party.six) {
+            self.set::<Addr4Map>(&four.into(), &info)?;
+            self.set::<Addr6Map>(&six.into(), &info)?;
+        }
+        Ok(())
+    }
+
+    pub fn set<M: nexin_abi::maps::KernelMap>(&self, key: &M::Key, value: &M::Value) -> Result {
+        Ok(self.loaded.map::<M>()?.set(key, value)?)
+    }
+
+    /// Host side of a workload's veth pair; for others the network's device.
+    pub fn device_of(&self, party: Party) -> u32 {
+        let name = match party.number {
+            0 => DEVICES[3],
+            n => DEVICES[usize::from(n) - 1],
+        };
+        nix::net::if_::if_nametoindex(name).expect("made by Bed::new")
+    }
+
+    pub fn change_endpoint(&self, party: Party, change: impl FnOnce(&mut Endpoint)) -> Result {
+        let map = self.loaded.map::<Endpoints>()?;
+        let key = u32::from(party.number);
+        let mut endpoint = map.get(&key)?.expect("array");
+        change(&mut endpoint);
+        Ok(map.set(&key, &endpoint)?)
+    }
+
+    /// Raises the epoch, as the agent does after any change.
+    pub fn bump(&self) -> Result {
+        let map = self.loaded.map::<ConfigMap>()?;
+        let mut config = map.get(&0)?.expect("array");
+        config.epoch += 1;
+        Ok(map.set(&0, &config)?)
+    }
+
+    /// Loads policy `number`: peers in `allowed` may, everybody else may not; `rule` stands behind a permission.
+    pub fn policy(&self, number: u32, allowed: &[u32], rule: u32) -> Result {
+        let verdict = Verdict { action: Action::Allow as u8, rule, ..Verdict::default() };
+        self.set::<Verdicts>(&number, &verdict)?;
+        let all = Slot::verdict(number);
+        let decision = Decision { tcp: all, udp: all, sctp: all, icmp: all, icmp6: all, other: all };
+        self.set::<Decisions>(&number, &decision)?;
+        for identity in allowed {
+            self.set::<Classes>(&ClassKey { policy: number, identity: Identity(*identity) }, &number)?;
+        }
+        self.set::<Policies>(&number, &Policy { everyone_else: 0, loaded: 1 })
+    }
+
+    /// Runs a program on a packet at a device.
+    pub fn run(&self, program: &str, packet: &[u8], ifindex: u32) -> Result<Outcome> {
+        let outcome = self.loaded.program(program)?.test_run(&TestRun::new(packet, ifindex))?;
+        Ok(Outcome { action: outcome.retval, packet: outcome.data.unwrap_or_default() })
+    }
+
+    /// `from` sends the packet out of its own interface.
+    pub fn send(&self, from: Party, packet: &[u8]) -> Result<Outcome> {
+        self.run("from_workload", packet, self.device_of(from))
+    }
+
+    pub fn flows(&self, family: Family) -> Result<Vec<CtEntry>> {
+        Ok(match family {
+            Family::Four => self.loaded.map::<Ct4>()?.entries()?.into_iter().map(|e| e.1).collect(),
+            Family::Six => self.loaded.map::<Ct6>()?.entries()?.into_iter().map(|e| e.1).collect(),
+        })
+    }
+
+    /// Events of a ring that were not taken yet.
+    pub fn events(&self, ring: &str) -> Result<Vec<Event>> {
+        let mut events = Vec::new();
+        Ring::new(self.loaded.raw_map(ring)?)?.drain::<Event>(usize::MAX, |e| events.push(e));
+        Ok(events)
+    }
+
+    /// The reason of the one drop since the last call.
+    pub fn drop_reason(&self) -> Result<nexin_abi::DropReason> {
+        let events = self.events("nx_ev_drop")?;
+        let [event] = events.as_slice() else {
+            nexin_testbed::fail!("expected one drop, got {events:?}");
+        };
+        if event.line == 0 || event.file == 0 {
+            nexin_testbed::fail!("a drop without a place: {event:?}");
+        }
+        nexin_abi::DropReason::from_code(event.reason).ok_or_else(|| nexin_testbed::Error::new("unknown reason"))
+    }
+}
+
+/// A packet from one party to another, with the MACs it has when the sender's interface sends it.
+pub fn packet(from: Party, to: Party, family: Family, transport: Transport) -> Vec<u8> {
+    bytes(&spec(from, to, family, transport))
+}
+
+pub fn spec(from: Party, to: Party, family: Family, transport: Transport) -> Spec<'static> {
+    Spec::new(from.ip(family), to.ip(family), transport)
+        .macs(from.mac(), from.gateway_mac())
+        .payload(b"nexin packet life")
+}
+
+pub fn bytes(spec: &Spec<'_>) -> Vec<u8> {
+    let mut out = vec![0; 16 << 10];
+    let len = spec.write(&mut out).expect("fits, and the families agree");
+    out.truncate(len);
+    out
+}
+
+/// The header of type `T` at `offset`.
+pub fn header<T: FromBytes>(packet: &[u8], offset: usize) -> T {
+    T::read_from_prefix(&packet[offset..])
+        .map(|(header, _)| header)
+        .unwrap_or_else(|_| panic!("packet ends before {offset}"))
+}

@@ -1,0 +1,6 @@
+//! Packets' lives: the shipped programs in the running kernel, by `BPF_PROG_TEST_RUN`. Fixtures are headers; what one
+//! program leaves is what the next one gets. Needs root, not the agent.
+
+mod bed;
+mod flows;
+mod loads;

@@ -5,6 +5,7 @@
 //! packet. The only user of aya, and with `netlink` and the kernel programs the only place with `unsafe`.
 
 pub mod bpffs;
+pub mod clock;
 pub mod clsact;
 mod error;
 mod link;
@@ -17,6 +18,8 @@ mod ring;
 mod sys;
 
 pub use error::{Error, Result};
+/// errno of a device that has gone.
+pub use libc::ENODEV;
 pub use link::{Hook, Link, LinkStatus, attached};
 pub use load::{Loaded, Loader};
 pub use map::{Map, RawMap, possible_cpus};

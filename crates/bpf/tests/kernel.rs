@@ -148,3 +148,55 @@ fn programs_run_on_a_packet_of_ours() {
         assert!(matches!(missing, Error::NoProgram(ref name) if name == "nothing"));
     });
 }
+
+#[test]
+fn a_clsact_filter_is_found_replaced_and_removed() {
+    use nexin_bpf::clsact;
+    isolated(|_| {
+        let old = Loader::new().load(object()).unwrap();
+        let new = Loader::new().load(object()).unwrap();
+        for (hook, name) in [(Hook::Ingress, "from_network"), (Hook::Egress, "to_network")] {
+            assert_eq!(clsact::attached(LOOPBACK, hook).unwrap(), None);
+            clsact::detach(LOOPBACK, hook).unwrap();
+            for loaded in [&old, &new] {
+                let program = loaded.program(name).unwrap();
+                clsact::attach(program, LOOPBACK, hook).unwrap();
+                assert_eq!(clsact::attached(LOOPBACK, hook).unwrap(), Some(program.id()));
+            }
+        }
+        clsact::detach(LOOPBACK, Hook::Ingress).unwrap();
+        assert_eq!(clsact::attached(LOOPBACK, Hook::Ingress).unwrap(), None);
+        assert!(clsact::attached(LOOPBACK, Hook::Egress).unwrap().is_some());
+        clsact::detach(9999, Hook::Ingress).unwrap();
+    });
+}
+
+#[test]
+fn the_tick_advances_as_the_clock_says() {
+    use nexin_bpf::clock::{Jiffies, Offset};
+    let jiffies = Jiffies::new().unwrap();
+    assert!([100, 250, 300, 1000].contains(&jiffies.hz()), "{} is no CONFIG_HZ", jiffies.hz());
+    let (start, began) = (jiffies.now().unwrap(), std::time::Instant::now());
+    let mut now = start;
+    while now.wrapping_sub(start) < 5 {
+        now = jiffies.now().unwrap();
+        assert!(began.elapsed().as_secs() < 10, "the tick stands still");
+    }
+    let ticked = std::time::Duration::from_secs(1) * 5 / jiffies.hz();
+    assert!(began.elapsed() >= ticked * 4 / 5, "five ticks in {:?}", began.elapsed());
+    assert!(matches!(jiffies.until(start, now), Offset::Passed(passed) if passed >= ticked));
+    assert!(matches!(jiffies.until(now.wrapping_add(10), now), Offset::Ahead(_)));
+}
+
+#[test]
+fn probes_agree_with_what_the_other_tests_do() {
+    use nexin_bpf::probe::{Presence, features};
+    let features = features();
+    for name in
+        ["BPF programs", "ring buffer", "fib_lookup", "redirect_peer", "redirect_neigh", "jiffies64", "map batches"]
+    {
+        let feature = features.iter().find(|feature| feature.name == name).expect(name);
+        assert_eq!(feature.presence, Presence::Present, "{name}");
+    }
+    assert!(features.iter().filter(|feature| feature.required).all(|feature| feature.presence != Presence::Absent));
+}

@@ -1,1 +1,174 @@
-//! (skeleton)
+//! The hands: brings the kernel to what the agent desires, and keeps it there.
+//!
+//! Everything Nexin has in the kernel's BPF goes through [`Datapath`]: maps, policies, programs on devices, flows,
+//! events, counters. It decides no policy and no address, talks to nobody but the kernel, keeps nothing on disk but pins,
+//! and is not async: one owner calls it. State that a restart needs is in the kernel and is read back by [`Datapath::open`].
+
+mod apply;
+mod ct;
+mod desired;
+mod dump;
+mod error;
+mod events;
+mod layout;
+mod links;
+mod metrics;
+mod mirror;
+mod options;
+mod policy;
+mod repair;
+mod tables;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nexin_abi::maps::endpoint::Endpoints;
+use nexin_bpf::clock::Jiffies;
+use nexin_bpf::{Loaded, bpffs};
+
+pub use apply::ApplyReport;
+pub use ct::{Flow, FlowFilter, FlowState, GcReport, Protocol};
+pub use desired::{Desired, DeviceSpec, EndpointSpec};
+pub use dump::{KernelPolicy, MapEntry, MapUse};
+pub use error::{Error, Result};
+pub use events::{Class, EventReader, Events, Lost};
+pub use links::{Attach, ProgramKind};
+pub use metrics::{Counter, Memory, Pressure};
+pub use nexin_bpf::clock::Offset;
+pub use nexin_bpf::probe;
+pub use options::{Options, Trace};
+pub use repair::RepairReport;
+
+/// Target of this crate's log lines.
+const NX: &str = "nexin::datapath";
+
+/// How long freed entries rest where the kernel cannot say when nobody uses them any more.
+const REST: Duration = Duration::from_secs(1);
+
+/// The kernel's side of this node.
+pub struct Datapath {
+    kernel: Loaded,
+    /// Held as long as this value lives, so that no second agent uses the same pins.
+    _lock: File,
+    bpffs: PathBuf,
+    dir: PathBuf,
+    policies: policy::PolicyStore,
+    tables: tables::Tables,
+    links: links::Links,
+    flows: ct::Flows,
+    /// Names of the interfaces that have programs.
+    names: BTreeMap<u32, String>,
+    retired_at: Instant,
+    overflows: u64,
+    adopted: Adopted,
+}
+
+/// What [`Datapath::open`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// Maps that were pinned.
+    pub maps: usize,
+    /// Endpoints in the kernel.
+    pub endpoints: usize,
+    /// Programs on devices, now replaced by this version's.
+    pub links: usize,
+    /// Other layout versions that have pins here. They are left alone.
+    pub other_layouts: Vec<u32>,
+    /// Maps whose size differs from the one asked for: name, size.
+    pub sizes: Vec<(String, u32)>,
+}
+
+impl Datapath {
+    /// Loads this version's programs over the pinned maps of an earlier process, or over new ones, and switches existing
+    /// links to them. Nothing is cleaned up before the first [`Datapath::apply`].
+    pub fn open(options: &Options) -> Result<Self> {
+        let dir = layout::dir(&options.bpffs);
+        bpffs::ensure(&dir)?;
+        let lock = lock(&dir)?;
+        let jiffies = Jiffies::new()?;
+        let kernel = options.loader(jiffies.hz()).pins(&dir).load(nexin_bpf::object())?;
+        let endpoints = kernel.map::<Endpoints>()?.entries()?;
+        let in_use: BTreeSet<u32> = endpoints.iter().flat_map(|(_, e)| [e.ingress_policy, e.egress_policy]).collect();
+        let policies = policy::PolicyStore::open(&kernel, &in_use)?;
+        let tables = tables::Tables::open(&kernel)?;
+        let links = links::Links::adopt(&dir.join("links"), options.attach, &kernel)?;
+        let wrong_size = |name: &&String| {
+            kernel.raw_map(name).is_ok_and(|map| Some(&map.max_entries()) != options.entries.get(*name))
+        };
+        let size = |name: &String| (name.clone(), kernel.raw_map(name).map_or(0, nexin_bpf::RawMap::max_entries));
+        let adopted = Adopted {
+            maps: kernel.adopted().len(),
+            endpoints: tables.endpoints.known().len(),
+            links: links.list().count(),
+            other_layouts: layout::others(&options.bpffs)?,
+            sizes: options.entries.keys().filter(wrong_size).map(size).collect(),
+        };
+        if !adopted.other_layouts.is_empty() {
+            tracing::warn!(target: NX, layouts = ?adopted.other_layouts, dir = %options.bpffs.display(), "pins of other versions are left alone");
+        }
+        let flows = ct::Flows::open(&kernel, jiffies)?;
+        Ok(Self {
+            kernel,
+            _lock: lock,
+            bpffs: options.bpffs.clone(),
+            dir,
+            policies,
+            tables,
+            links,
+            flows,
+            names: BTreeMap::new(),
+            retired_at: Instant::now(),
+            overflows: 0,
+            adopted,
+        })
+    }
+
+    /// What [`Datapath::open`] found.
+    pub fn adopted(&self) -> &Adopted {
+        &self.adopted
+    }
+
+    /// The loaded object: programs and raw maps.
+    pub fn kernel(&self) -> &Loaded {
+        &self.kernel
+    }
+
+    /// `"tcx"` or `"clsact"`.
+    pub fn attach_mode(&self) -> &'static str {
+        if self.links.tcx() { "tcx" } else { "clsact" }
+    }
+
+    /// Waits until no packet can still see what went out of use, and frees it. `false` if that is not known yet. Costs
+    /// milliseconds, so it is done by [`Datapath::gc`] and not by each apply.
+    pub fn sweep(&mut self) -> Result<bool> {
+        if nexin_bpf::wait_for_programs().is_err() && self.retired_at.elapsed() < REST {
+            return Ok(false);
+        }
+        self.policies.sweep()?;
+        Ok(true)
+    }
+
+    /// Takes all programs off all devices and removes all pins of this layout: traffic of workloads stops or flows
+    /// unpoliced, as the node's routes have it. With `other_layouts` those go too.
+    pub fn uninstall(mut self, other_layouts: bool) -> Result<usize> {
+        let detached = self.links.clear()?;
+        bpffs::remove_all(&self.dir)?;
+        if other_layouts {
+            for version in layout::others(&self.bpffs)? {
+                bpffs::remove_all(&self.bpffs.join(format!("v{version}")))?;
+            }
+        }
+        Ok(detached)
+    }
+}
+
+fn lock(dir: &Path) -> Result<File> {
+    let file = File::open(dir).map_err(|source| Error::File { path: dir.into(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::Locked(dir.into())),
+        Err(std::fs::TryLockError::Error(source)) => Err(Error::File { path: dir.into(), source }),
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Steps from actual to desired, each kind sorted by key so that a plan is the same however its inputs were hashed.
+/// Steps from actual to desired, in no particular order within a kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan<K, V> {
     /// Desired and missing.
@@ -36,7 +36,7 @@ impl<K, V> Plan<K, V> {
 /// The plan when everything actual is ours.
 pub fn diff<K, V>(desired: &HashMap<K, V>, actual: &HashMap<K, V>) -> Plan<K, V>
 where
-    K: Eq + Hash + Ord + Clone,
+    K: Eq + Hash + Clone,
     V: PartialEq + Clone,
 {
     diff_owned(desired, actual, |_, _| true)
@@ -46,7 +46,7 @@ where
 /// unmarked goes.
 pub fn diff_owned<K, V>(desired: &HashMap<K, V>, actual: &HashMap<K, V>, ours: impl Fn(&K, &V) -> bool) -> Plan<K, V>
 where
-    K: Eq + Hash + Ord + Clone,
+    K: Eq + Hash + Clone,
     V: PartialEq + Clone,
 {
     let mut plan = Plan::default();
@@ -63,10 +63,6 @@ where
             plan.remove.push(key.clone());
         }
     }
-    plan.insert.sort_by(|a, b| a.0.cmp(&b.0));
-    plan.update.sort_by(|a, b| a.0.cmp(&b.0));
-    plan.remove.sort();
-    plan.conflict.sort();
     plan
 }
 

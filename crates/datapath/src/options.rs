@@ -1,0 +1,106 @@
+//! What a datapath is opened with.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nexin_abi::maps;
+use nexin_bpf::Loader;
+
+use crate::links::Attach;
+
+/// Where the datapath keeps its pins, how large its maps are, and the programs' load-time constants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Directory for pins; a bpffs is mounted where there is none. One agent a directory.
+    pub bpffs: PathBuf,
+    pub attach: Attach,
+    /// Entries of maps, by name, where the default does not suit. A pinned map keeps the size it was made with.
+    pub entries: BTreeMap<String, u32>,
+    pub tcp_established: Duration,
+    /// Time a TCP flow has to become established.
+    pub tcp_syn: Duration,
+    /// Time a TCP flow lives after a FIN.
+    pub tcp_fin: Duration,
+    /// Every other flow.
+    pub other: Duration,
+    /// TCP flows that an endpoint may have half open, 0 = unlimited.
+    pub half_open_limit: u32,
+    pub trace: Trace,
+    /// Time between two reports of a running flow.
+    pub report_every: Duration,
+    /// A workload's packets must carry the MAC it was given.
+    pub check_mac: bool,
+    /// Bytes waiting in a ring buffer that wake its reader.
+    pub wake_bytes: u32,
+    /// UDP ports of tunnels, closed to workloads.
+    pub tunnel_ports: [Option<u16>; 2],
+    /// Ports that masqueraded flows get.
+    pub nat_ports: RangeInclusive<u16>,
+}
+
+/// How much the programs tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Trace {
+    None = 0,
+    /// New and closed flows.
+    Low = 1,
+    /// And flag changes and periodic counters.
+    #[default]
+    Medium = 2,
+    /// Every packet.
+    High = 3,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            bpffs: PathBuf::from("/sys/fs/bpf/nexin"),
+            attach: Attach::Auto,
+            entries: BTreeMap::new(),
+            tcp_established: Duration::from_secs(8000),
+            tcp_syn: Duration::from_secs(60),
+            tcp_fin: Duration::from_secs(10),
+            other: Duration::from_secs(60),
+            half_open_limit: 8192,
+            trace: Trace::Medium,
+            report_every: Duration::from_secs(5),
+            check_mac: false,
+            wake_bytes: 128 << 10,
+            tunnel_ports: [Some(8472), Some(6081)],
+            nat_ports: 61_000..=65_535,
+        }
+    }
+}
+
+impl Options {
+    /// A loader with these constants and sizes, for a kernel of `hz` ticks a second.
+    pub fn loader(&self, hz: u32) -> Loader {
+        let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX / 1000).max(1);
+        let port = |index: usize| u32::from(self.tunnel_ports[index].unwrap_or(0));
+        let globals: [(&str, u32); 14] = [
+            ("NX_HZ", hz),
+            ("NX_TCP_ESTABLISHED_S", seconds(self.tcp_established)),
+            ("NX_TCP_SYN_S", seconds(self.tcp_syn)),
+            ("NX_TCP_FIN_S", seconds(self.tcp_fin)),
+            ("NX_OTHER_S", seconds(self.other)),
+            ("NX_HALF_OPEN_LIMIT", self.half_open_limit),
+            ("NX_TRACE_LEVEL", self.trace as u32),
+            ("NX_REPORT_S", seconds(self.report_every)),
+            ("NX_CHECK_MAC", u32::from(self.check_mac)),
+            ("NX_WAKE_BYTES", self.wake_bytes),
+            ("NX_TUNNEL_PORT1", port(0)),
+            ("NX_TUNNEL_PORT2", port(1)),
+            ("NX_NAT_FIRST", u32::from(*self.nat_ports.start())),
+            ("NX_NAT_LAST", u32::from(*self.nat_ports.end())),
+        ];
+        let loader =
+            globals.iter().fold(Loader::new(), |loader, (name, value)| loader.global(name, &value.to_ne_bytes()));
+        maps::ALL
+            .iter()
+            .filter_map(|spec| Some((spec.name, *self.entries.get(spec.name)?)))
+            .fold(loader, |loader, (name, entries)| loader.entries_of(name, entries))
+    }
+}

@@ -22,7 +22,7 @@ use ports::TableBuilder;
 use settle::{RankedRule, Settlement};
 
 /// Rules that select an endpoint in one direction.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RuleSet {
     pub(crate) key: PolicyKey,
     pub(crate) direction: Direction,
@@ -34,7 +34,7 @@ pub(crate) struct RuleSet {
     pub(crate) subject_ports: NamedPorts,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RuleInput {
     pub(crate) id: RuleId,
     pub(crate) rule: Arc<Rule>,
@@ -54,7 +54,7 @@ struct Signature {
 }
 
 /// A compiled policy that can be extended with identities.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Compiled {
     tables: PolicyTables,
     published: Option<Arc<PolicyTables>>,
@@ -195,6 +195,22 @@ impl Compiled {
         self.tables.members.remove(&identity)?;
         self.published = None;
         Some(extension::Mark::of(&self.tables).extension(&self.tables, identity, MemberChange::Leaves))
+    }
+
+    /// Rules that are about a peer these selectors match, in the order they speak, each with whether it matches the port.
+    pub(crate) fn spoken(
+        &self,
+        matched: &[u32],
+        ports: &NamedPorts,
+        protocol: Protocol,
+        port: u16,
+    ) -> Vec<(RuleId, bool)> {
+        let mut positions: Vec<u32> =
+            matched.iter().filter_map(|selector| self.positions.get(selector)).copied().collect();
+        positions.sort_unstable();
+        let signature = self.signature(positions, Identity::UNKNOWN, Some(ports));
+        let peer = settle::PeerView { matched: &signature.matched, ports: &signature.ports, host: false };
+        self.settlement.spoken(&peer, protocol, port)
     }
 
     fn signature(&self, matched: Vec<u32>, identity: Identity, ports: Option<&NamedPorts>) -> Signature {

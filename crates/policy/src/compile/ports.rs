@@ -25,7 +25,7 @@ pub(crate) struct Interval {
 }
 
 /// Remembers what the lists of a policy hold already.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct TableBuilder {
     verdicts: FastMap<Verdict, u32>,
     ports: FastMap<Page, u32>,

@@ -170,7 +170,7 @@ pub(super) struct PeerView<'a> {
 }
 
 /// The rules of a policy in the order they speak.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Settlement {
     rules: Vec<RankedRule>,
     live: Defaults,
@@ -237,6 +237,13 @@ impl Settlement {
             }
         }
         intervals
+    }
+
+    /// Rules that are about this peer, in the order they speak, each with whether it matches the port.
+    pub(super) fn spoken(&self, peer: &PeerView<'_>, protocol: Protocol, port: u16) -> Vec<(RuleId, bool)> {
+        let table = table_protocol(protocol).unwrap_or(TableProtocol::Other);
+        let about = self.rules.iter().filter(|rule| rule.speaks_to(peer));
+        about.map(|rule| (rule.id, rule.ranges(peer, table).any(|(range, _)| range.contains(port)))).collect()
     }
 
     fn verdict(&self, spoken: &[Spoken<'_>], host: bool) -> Verdict {

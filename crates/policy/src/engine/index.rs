@@ -20,7 +20,7 @@ struct Term {
 pub(super) type TermId = u32;
 pub(super) type SelectorId = u32;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Posting {
     slots: SlotSet,
     /// Selectors that can only match identities on this list.
@@ -28,7 +28,7 @@ struct Posting {
 }
 
 /// Labels of identities, and the selectors that wait for them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     terms: FastMap<Term, TermId>,
     labels: FastMap<Label, [TermId; 4]>,
@@ -209,7 +209,7 @@ impl Index {
 }
 
 /// Reference counts of label keys that selectors ask for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct SelectedKeys(HashMap<(Option<Source>, Arc<str>), usize>);
 
 impl SelectedKeys {

@@ -46,7 +46,7 @@ impl From<LabelSet> for IdentitySpec {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct KnownIdentity {
     slot: u32,
     spec: IdentitySpec,
@@ -61,7 +61,7 @@ pub enum Applied {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Engine {
     config: Config,
     documents: BTreeMap<DocumentKey, Document>,

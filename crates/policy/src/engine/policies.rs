@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nexin_abi::maps::policy::RuleId;
-use nexin_model::{Direction, Identity};
+use nexin_model::{Direction, Identity, Protocol};
 
 use super::hash::ContentHasher;
 use super::{AllowLocalhost, Enforcement, Engine, KnownIdentity};
@@ -117,6 +117,22 @@ impl Engine {
             localhost,
             subject_ports: known.spec.named_ports.clone(),
         })
+    }
+
+    /// Rules of `subject` that are about `peer`, in the order they speak, each with whether it matches the port too.
+    pub(crate) fn spoken(
+        &self,
+        subject: Identity,
+        direction: Direction,
+        peer: Identity,
+        protocol: Protocol,
+        port: u16,
+    ) -> Vec<(RuleId, bool)> {
+        let Some(set) = self.rule_set(subject, direction) else { return Vec::new() };
+        let known = self.identities.get(&peer);
+        let matched = known.map(|known| self.cache.matching_slot(known.slot)).unwrap_or_default();
+        let ports = known.map(|known| known.spec.named_ports.clone()).unwrap_or_default();
+        Compiled::new(set).spoken(&matched, &ports, protocol, port)
     }
 
     /// Named ports of the subject that its rules speak of, with the numbers they have there.

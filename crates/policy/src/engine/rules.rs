@@ -13,7 +13,7 @@ use super::{Applied, Engine};
 use crate::rule::{CidrSource, Document, DocumentKey, Peer, Rule, Subject};
 
 /// A rule with its number, bound to the selector cache.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct StoredRule {
     pub(crate) rule: Arc<Rule>,
     pub(crate) subject: SelectorId,

@@ -12,7 +12,7 @@ use super::peer::{CidrMatch, CidrMatchMode, PeerMatch, Place};
 use super::set::SlotSet;
 use crate::rule::{CidrScope, FqdnPattern};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     matcher: PeerMatch,
     /// One a selector of `PeerMatch::Labels`; empty for the other kinds.
@@ -22,7 +22,7 @@ struct Entry {
 }
 
 /// An identity as the cache knows it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Member {
     terms: Box<[TermId]>,
     place: Place,
@@ -32,7 +32,7 @@ struct Member {
 /// Address order, so that what a prefix covers is one range: family, first address, length.
 type PrefixKey = (bool, u128, u8);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct SelectorCache {
     mode: CidrMatchMode,
     index: Index,

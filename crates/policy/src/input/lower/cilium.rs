@@ -66,7 +66,12 @@ impl Lowering<'_> {
             ..Draft::allow_all(self.subject.clone(), section.direction)
         };
         if rule.ports.is_empty() && rule.icmps.is_empty() {
-            return vec![self.frame.rule(rule.at, path, draft())];
+            let mut draft = draft();
+            // A rule that names neither peers nor ports isolates and speaks of nobody.
+            if draft.peers == [Peer::Any] {
+                draft.peers.clear();
+            }
+            return vec![self.frame.rule(rule.at, path, draft)];
         }
         let ports = rule.ports.iter().enumerate().map(|(index, port_rule)| {
             let l4 = L4::Some(port_rule.ports.iter().flat_map(port_matches).collect());

@@ -14,7 +14,10 @@ impl Lab {
     /// No part has this name, or the command cannot be started.
     pub fn exec(&self, part: &str, words: &[OsString]) -> Result<ExitStatus> {
         let Some((program, arguments)) = words.split_first() else {
-            return Err(Error::system(format!("run nothing in {part}"), std::io::Error::from(std::io::ErrorKind::InvalidInput)));
+            return Err(Error::system(
+                format!("run nothing in {part}"),
+                std::io::Error::from(std::io::ErrorKind::InvalidInput),
+            ));
         };
         let mut command = Command::new(program);
         command.args(arguments);

@@ -28,7 +28,8 @@ fn parse(text: &str, file: &str) -> Result<LabSpec> {
     let [document] = &documents[..] else {
         return Err(bad(format!("{} documents: a lab file has one", documents.len())));
     };
-    let value = value(document).ok_or_else(|| bad("tags, aliases and keys that are no words have no place here".to_owned()))?;
+    let value =
+        value(document).ok_or_else(|| bad("tags, aliases and keys that are no words have no place here".to_owned()))?;
     let spec: LabSpec = serde_json::from_value(value).map_err(|error| bad(error.to_string()))?;
     spec.check(file)?;
     Ok(spec)
@@ -78,7 +79,11 @@ policies: [p.yaml]
     #[test]
     fn mistakes_name_the_file() {
         let problem = |text: &str| parse(text, "lab.yaml").unwrap_err().to_string();
-        assert!(problem("workload: []").starts_with("lab.yaml: unknown field `workload`"), "{}", problem("workload: []"));
+        assert!(
+            problem("workload: []").starts_with("lab.yaml: unknown field `workload`"),
+            "{}",
+            problem("workload: []")
+        );
         assert!(problem("a: b\n---\nc: d").contains("2 documents"));
         assert!(problem("workloads: [").starts_with("lab.yaml: "));
     }

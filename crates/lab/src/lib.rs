@@ -10,6 +10,7 @@
 //! happens in a lab leaves the machine. Everything that is made is written down before it is made; [`Lab::down`] removes
 //! by that record, also after a crash. The lab decides nothing about traffic: that is what it is there to show.
 
+pub mod demo;
 mod error;
 mod exec;
 mod files;

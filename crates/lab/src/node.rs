@@ -102,7 +102,9 @@ impl Lab {
                 tokio::time::sleep(LOOK).await;
             }
         };
-        tokio::time::timeout(READY, waiting).await.unwrap_or_else(|_| Err(failed(format!("is not ready after {READY:?}"))))
+        tokio::time::timeout(READY, waiting)
+            .await
+            .unwrap_or_else(|_| Err(failed(format!("is not ready after {READY:?}"))))
     }
 }
 
@@ -113,7 +115,12 @@ fn tail(log: &Path) -> String {
 }
 
 /// Brings a link up with addresses and routes.
-pub(crate) fn configure(netns: &Netns, link: &str, addresses: &[IpNet], routes: &[(IpNet, std::net::IpAddr)]) -> Result<()> {
+pub(crate) fn configure(
+    netns: &Netns,
+    link: &str,
+    addresses: &[IpNet],
+    routes: &[(IpNet, std::net::IpAddr)],
+) -> Result<()> {
     let mut netlink = netns.netlink()?;
     let name = IfName::new(link)?;
     netlink.set_up(&name, true)?;

@@ -152,7 +152,9 @@ impl LabSpec {
         let workloads = self.workloads.iter().map(|workload| &workload.name);
         for name in nodes.clone().chain(workloads.clone()).chain([&self.name]) {
             if !is_name(name) {
-                return bad(format!("{name:?} is no name: use up to 32 small letters, digits and dashes, a letter first"));
+                return bad(format!(
+                    "{name:?} is no name: use up to 32 small letters, digits and dashes, a letter first"
+                ));
             }
         }
         let mut taken = BTreeSet::from([OUTSIDE]);
@@ -276,7 +278,13 @@ mod tests {
             let pools = spec.pools(i);
             nets.extend([IpNet::from(pools.v4), IpNet::from(pools.v6)]);
             nets.extend(uplink(i).node.map(|net| net.trunc()));
-            assert!(uplink(i).outside.iter().zip(uplink(i).node).all(|(a, b)| a.trunc() == b.trunc() && a.addr() != b.addr()));
+            assert!(
+                uplink(i)
+                    .outside
+                    .iter()
+                    .zip(uplink(i).node)
+                    .all(|(a, b)| a.trunc() == b.trunc() && a.addr() != b.addr())
+            );
         }
         nets.extend(world().map(IpNet::from));
         for (i, net) in nets.iter().enumerate() {

@@ -44,7 +44,8 @@ impl Lab {
             other => other.map_err(|source| Error::file(&dir, source))?,
         }
         let lab = Self { spec, dir };
-        let record = serde_json::to_vec_pretty(&lab.spec).map_err(|error| Error::system("write the lab's record", error))?;
+        let record =
+            serde_json::to_vec_pretty(&lab.spec).map_err(|error| Error::system("write the lab's record", error))?;
         let path = lab.record();
         write_atomic(&path, &record).map_err(|source| Error::file(path, source))?;
         Ok(lab)
@@ -61,7 +62,10 @@ impl Lab {
             (None, [only]) => only.clone(),
             (None, []) => return Err(Error::NoLab("any".to_owned(), "; `nexin lab up` makes one".to_owned())),
             (None, several) => {
-                return Err(Error::NoLab("nothing".to_owned(), format!("; name one of {} with --name", several.join(", "))));
+                return Err(Error::NoLab(
+                    "nothing".to_owned(),
+                    format!("; name one of {} with --name", several.join(", ")),
+                ));
             }
         };
         let dir = Path::new(RUN_DIR).join(&name);
@@ -154,7 +158,8 @@ impl Lab {
 fn unmount_below(dir: &Path) -> Result<()> {
     let table = "/proc/self/mountinfo";
     let mounts = fs::read_to_string(table).map_err(|source| Error::file(table, source))?;
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new).filter(|point| point.starts_with(dir));
+    let points =
+        mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new).filter(|point| point.starts_with(dir));
     for point in points.collect::<Vec<_>>().into_iter().rev() {
         umount2(point, MntFlags::MNT_DETACH).map_err(|errno| Error::file(point, errno.into()))?;
     }

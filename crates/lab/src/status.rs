@@ -60,7 +60,8 @@ impl Lab {
             name: workload.name.clone(),
             node: self.spec.nodes[self.spec.node_of(workload)].name.clone(),
             netns: self.netns_name(&workload.name),
-            endpoint: endpoints.iter().find(|endpoint| endpoint.container_id == self.netns_name(&workload.name)).cloned(),
+            endpoint:
+                endpoints.iter().find(|endpoint| endpoint.container_id == self.netns_name(&workload.name)).cloned(),
         }));
         Ok(status)
     }

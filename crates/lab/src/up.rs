@@ -91,6 +91,8 @@ impl Lab {
             ipv4: workload.ipv4,
             ipv6: workload.ipv6,
             no_source_check: false,
+            network: None,
+            mac: None,
         };
         let made = self.client(node)?.create_endpoint(&request).await;
         let endpoint = made.map_err(|source| self.refused(node, source))?;

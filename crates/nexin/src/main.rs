@@ -1,1 +1,74 @@
-fn main() {}
+//! `nexin`: the agent of a node and everything people do with it, as verbs of one program.
+
+mod cli;
+mod commands;
+mod error;
+mod output;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Verb};
+use commands::{
+    Context, agent, bugtool, completion, ct, endpoint, identity, ipam, lab, map, monitor, policy, run, status,
+};
+use error::{CliError, Result};
+use output::{Out, Paint, Style};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let style = Style::new(!cli.global.no_color && std::io::stderr().is_terminal());
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error, style);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn complain(error: &CliError, style: Style) {
+    eprintln!("{} {error}", style.paint(Paint::Bad, "nexin:"));
+    for place in error.places() {
+        eprintln!("  {place}");
+    }
+    if let Some(next) = error.next() {
+        eprintln!("{} {next}", style.paint(Paint::Warn, "hint:"));
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode> {
+    let context = Context { out: Out::new(cli.global.output, cli.global.no_color), socket: cli.global.socket };
+    if let Verb::Agent(args) = &cli.verb {
+        // Builds a runtime of its own, with as many threads as it needs.
+        return agent::agent(&context, args);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| CliError::system("start the runtime", source))?;
+    runtime.block_on(verb(&context, &cli.verb))
+}
+
+async fn verb(context: &Context, verb: &Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Agent(args) => return agent::agent(context, args),
+        Verb::Status(args) => return status::status(context, args).await,
+        Verb::Doctor(_) => return status::doctor(context).await,
+        Verb::Policy(args) => return policy::policy(context, args).await,
+        Verb::Run(args) => return run::run(context, args).await,
+        Verb::RunReaper(args) => return run::reaper::reap(context.socket.clone(), args).await,
+        Verb::Lab(args) => return lab::lab(context, args).await,
+        Verb::Endpoint(args) => endpoint::endpoint(context, args).await?,
+        Verb::Identity(args) => identity::identity(context, args).await?,
+        Verb::Ipam(args) => ipam::ipam(context, args).await?,
+        Verb::Map(args) => map::map(context, args).await?,
+        Verb::Ct(args) => ct::ct(context, args).await?,
+        Verb::Monitor(args) => monitor::monitor(context, args).await?,
+        Verb::Bugtool(args) => bugtool::bugtool(context, args).await?,
+        Verb::Completion(args) => completion::completion(context, args)?,
+        Verb::Version(_) => status::version(context).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

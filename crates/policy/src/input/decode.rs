@@ -20,7 +20,7 @@ pub struct Spanned<T> {
 
 /// Where in the document a reader is. Lives on the stack; text is made only for diagnostics.
 #[derive(Clone, Copy)]
-pub(super) struct Path<'a> {
+pub(crate) struct Path<'a> {
     parent: Option<&'a Path<'a>>,
     segment: Segment<'a>,
 }
@@ -33,13 +33,13 @@ enum Segment<'a> {
 }
 
 impl<'a> Path<'a> {
-    pub(super) const ROOT: Path<'static> = Path { parent: None, segment: Segment::Root };
+    pub(crate) const ROOT: Path<'static> = Path { parent: None, segment: Segment::Root };
 
-    pub(super) const fn key(&'a self, key: &'a str) -> Self {
+    pub(crate) const fn key(&'a self, key: &'a str) -> Self {
         Self { parent: Some(self), segment: Segment::Key(key) }
     }
 
-    pub(super) const fn index(&'a self, index: usize) -> Self {
+    pub(crate) const fn index(&'a self, index: usize) -> Self {
         Self { parent: Some(self), segment: Segment::Index(index) }
     }
 }
@@ -58,35 +58,35 @@ impl fmt::Display for Path<'_> {
 }
 
 /// Collects what is found.
-pub(super) struct Context<'a> {
-    pub(super) file: &'a Arc<str>,
-    pub(super) options: Options,
+pub(crate) struct Context<'a> {
+    pub(crate) file: &'a Arc<str>,
+    pub(crate) options: Options,
     diagnostics: Vec<Diagnostic>,
 }
 
 impl<'a> Context<'a> {
-    pub(super) const fn new(file: &'a Arc<str>, options: Options) -> Self {
+    pub(crate) const fn new(file: &'a Arc<str>, options: Options) -> Self {
         Self { file, options, diagnostics: Vec::new() }
     }
 
-    pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
+    pub(crate) fn into_diagnostics(self) -> Vec<Diagnostic> {
         self.diagnostics
     }
 
-    pub(super) fn errors(&self) -> usize {
+    pub(crate) fn errors(&self) -> usize {
         self.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count()
     }
 
-    pub(super) fn error(&mut self, path: &Path<'_>, at: Pos, message: impl Into<String>, help: Option<String>) {
+    pub(crate) fn error(&mut self, path: &Path<'_>, at: Pos, message: impl Into<String>, help: Option<String>) {
         self.report(Severity::Error, path, at, message.into(), help);
     }
 
-    pub(super) fn warning(&mut self, path: &Path<'_>, at: Pos, message: impl Into<String>, help: Option<String>) {
+    pub(crate) fn warning(&mut self, path: &Path<'_>, at: Pos, message: impl Into<String>, help: Option<String>) {
         self.report(Severity::Warning, path, at, message.into(), help);
     }
 
     /// What Cilium lets pass and its documentation does not: an error unless pruning was asked for.
-    pub(super) fn lapse(&mut self, path: &Path<'_>, at: Pos, message: impl Into<String>, help: Option<String>) {
+    pub(crate) fn lapse(&mut self, path: &Path<'_>, at: Pos, message: impl Into<String>, help: Option<String>) {
         self.report(self.options.strictness.lapse(), path, at, message.into(), help);
     }
 
@@ -109,18 +109,18 @@ impl<'a> Context<'a> {
 
 /// A mapping being read. Null values are as if they were not written, as an API server has it.
 #[derive(Clone, Copy)]
-pub(super) struct Object<'n> {
-    pub(super) node: &'n Node,
+pub(crate) struct Object<'n> {
+    pub(crate) node: &'n Node,
 }
 
 impl<'n> Object<'n> {
     /// Opens a mapping and tells of keys that are not known.
-    pub(super) fn open(node: &'n Node, path: &Path<'_>, cx: &mut Context<'_>, known: &[&str]) -> Option<Self> {
+    pub(crate) fn open(node: &'n Node, path: &Path<'_>, cx: &mut Context<'_>, known: &[&str]) -> Option<Self> {
         Self::open_with(node, path, cx, known, |_| None)
     }
 
     /// As [`Self::open`]; `hint` knows what to say of keys that belong elsewhere.
-    pub(super) fn open_with(
+    pub(crate) fn open_with(
         node: &'n Node,
         path: &Path<'_>,
         cx: &mut Context<'_>,
@@ -138,24 +138,24 @@ impl<'n> Object<'n> {
     }
 
     /// Opens a mapping whose keys are looked at elsewhere.
-    pub(super) fn open_any(node: &'n Node, path: &Path<'_>, cx: &mut Context<'_>) -> Option<Self> {
+    pub(crate) fn open_any(node: &'n Node, path: &Path<'_>, cx: &mut Context<'_>) -> Option<Self> {
         entries(node, path, cx).map(|_| Self { node })
     }
 
-    pub(super) const fn at(&self) -> Pos {
+    pub(crate) const fn at(&self) -> Pos {
         self.node.at
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<&'n Entry> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'n Entry> {
         self.node.get(key)
     }
 
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.node.get(key).is_some()
     }
 
     /// The field, or a diagnostic that it is missing.
-    pub(super) fn require(&self, key: &str, path: &Path<'_>, cx: &mut Context<'_>) -> Option<&'n Entry> {
+    pub(crate) fn require(&self, key: &str, path: &Path<'_>, cx: &mut Context<'_>) -> Option<&'n Entry> {
         let entry = self.get(key);
         if entry.is_none() {
             cx.error(path, self.at(), format!("the field `{key}` is missing"), None);
@@ -164,7 +164,7 @@ impl<'n> Object<'n> {
     }
 
     /// Reads a field where it is written.
-    pub(super) fn read<T>(
+    pub(crate) fn read<T>(
         &self,
         key: &str,
         path: &Path<'_>,
@@ -176,7 +176,7 @@ impl<'n> Object<'n> {
     }
 
     /// Reads a field that is a list, item by item. `None`: the list is not written.
-    pub(super) fn list<T>(
+    pub(crate) fn list<T>(
         &self,
         key: &str,
         path: &Path<'_>,
@@ -186,12 +186,12 @@ impl<'n> Object<'n> {
         self.read(key, path, cx, |node, path, cx| list(node, path, cx, reader))
     }
 
-    pub(super) fn text(&self, key: &str, path: &Path<'_>, cx: &mut Context<'_>) -> Option<Spanned<String>> {
+    pub(crate) fn text(&self, key: &str, path: &Path<'_>, cx: &mut Context<'_>) -> Option<Spanned<String>> {
         self.read(key, path, cx, text)
     }
 
     /// Which of these fields are written; says so unless it is exactly one.
-    pub(super) fn exactly_one(&self, keys: &[&str], path: &Path<'_>, cx: &mut Context<'_>) {
+    pub(crate) fn exactly_one(&self, keys: &[&str], path: &Path<'_>, cx: &mut Context<'_>) {
         let written: Vec<&str> = keys.iter().copied().filter(|key| self.has(key)).collect();
         match written.as_slice() {
             [_] => {}
@@ -202,7 +202,7 @@ impl<'n> Object<'n> {
 }
 
 /// `a`, `b` and `c`, in backquotes.
-pub(super) fn words(list: &[&str]) -> String {
+pub(crate) fn words(list: &[&str]) -> String {
     let quoted: Vec<String> = list.iter().map(|word| format!("`{word}`")).collect();
     match quoted.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
@@ -210,7 +210,7 @@ pub(super) fn words(list: &[&str]) -> String {
     }
 }
 
-pub(super) fn entries<'n>(node: &'n Node, path: &Path<'_>, cx: &mut Context<'_>) -> Option<&'n [Entry]> {
+pub(crate) fn entries<'n>(node: &'n Node, path: &Path<'_>, cx: &mut Context<'_>) -> Option<&'n [Entry]> {
     if let Value::Map(entries) = &node.value {
         return Some(entries);
     }
@@ -222,7 +222,7 @@ pub(super) fn entries<'n>(node: &'n Node, path: &Path<'_>, cx: &mut Context<'_>)
     None
 }
 
-pub(super) fn list<'n, T>(
+pub(crate) fn list<'n, T>(
     node: &'n Node,
     path: &Path<'_>,
     cx: &mut Context<'_>,
@@ -235,7 +235,7 @@ pub(super) fn list<'n, T>(
     Some(items.iter().enumerate().filter_map(|(index, item)| reader(item, &path.index(index), cx)).collect())
 }
 
-pub(super) fn text(node: &Node, path: &Path<'_>, cx: &mut Context<'_>) -> Option<Spanned<String>> {
+pub(crate) fn text(node: &Node, path: &Path<'_>, cx: &mut Context<'_>) -> Option<Spanned<String>> {
     match &node.value {
         Value::String(value) => Some(Spanned { value: value.clone(), at: node.at }),
         Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
@@ -250,7 +250,7 @@ pub(super) fn text(node: &Node, path: &Path<'_>, cx: &mut Context<'_>) -> Option
     }
 }
 
-pub(super) fn boolean(node: &Node, path: &Path<'_>, cx: &mut Context<'_>) -> Option<bool> {
+pub(crate) fn boolean(node: &Node, path: &Path<'_>, cx: &mut Context<'_>) -> Option<bool> {
     if let Value::Bool(value) = node.value {
         return Some(value);
     }
@@ -259,7 +259,7 @@ pub(super) fn boolean(node: &Node, path: &Path<'_>, cx: &mut Context<'_>) -> Opt
 }
 
 /// A whole number between `low` and `high`.
-pub(super) fn integer(node: &Node, path: &Path<'_>, cx: &mut Context<'_>, low: i64, high: i64) -> Option<i64> {
+pub(crate) fn integer(node: &Node, path: &Path<'_>, cx: &mut Context<'_>, low: i64, high: i64) -> Option<i64> {
     let Value::Int(number) = node.value else {
         let help = matches!(&node.value, Value::String(text) if text.parse::<i64>().is_ok())
             .then(|| "write the number without quotes".to_owned());
@@ -276,7 +276,7 @@ pub(super) fn integer(node: &Node, path: &Path<'_>, cx: &mut Context<'_>, low: i
 }
 
 /// One of a few words.
-pub(super) fn one_of<T: Copy>(
+pub(crate) fn one_of<T: Copy>(
     node: &Node,
     path: &Path<'_>,
     cx: &mut Context<'_>,
@@ -294,7 +294,7 @@ pub(super) fn one_of<T: Copy>(
 }
 
 /// A mapping of words to text; null values are left out.
-pub(super) fn text_map(
+pub(crate) fn text_map(
     node: &Node,
     path: &Path<'_>,
     cx: &mut Context<'_>,

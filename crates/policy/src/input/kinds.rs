@@ -46,7 +46,7 @@ const FOREIGN_GROUPS: [&str; 14] = [
 ];
 
 /// Documents of one root: itself, or the items of a list. Those with errors are left out.
-pub(super) fn documents(root: &Node, cx: &mut Context<'_>) -> Vec<Document> {
+pub(crate) fn documents(root: &Node, cx: &mut Context<'_>) -> Vec<Document> {
     if root.is_null() {
         return Vec::new();
     }

@@ -21,7 +21,7 @@ const MAX_DEPTH: usize = 64;
 const MAX_NODES: usize = 1 << 20;
 
 /// Reads all documents of a text. Those that cannot be read are missing, with a diagnostic.
-pub(super) fn documents(text: &str, file: &Arc<str>, strictness: Strictness) -> (Vec<Node>, Vec<Diagnostic>) {
+pub(crate) fn documents(text: &str, file: &Arc<str>, strictness: Strictness) -> (Vec<Node>, Vec<Diagnostic>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut diagnostics = Vec::new();
     let mut nodes = Vec::new();

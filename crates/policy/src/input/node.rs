@@ -3,13 +3,13 @@
 use super::diagnostic::Pos;
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Node {
-    pub(super) value: Value,
-    pub(super) at: Pos,
+pub(crate) struct Node {
+    pub(crate) value: Value,
+    pub(crate) at: Pos,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     Bool(bool),
     /// Within `i64::MIN..=u64::MAX`.
@@ -22,19 +22,19 @@ pub(super) enum Value {
 
 /// A key and its value. Keys of a mapping are different from each other.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) key_at: Pos,
-    pub(super) node: Node,
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) key_at: Pos,
+    pub(crate) node: Node,
 }
 
 impl Node {
-    pub(super) const fn is_null(&self) -> bool {
+    pub(crate) const fn is_null(&self) -> bool {
         matches!(self.value, Value::Null)
     }
 
     /// The value of a key, unless it is null.
-    pub(super) fn get(&self, key: &str) -> Option<&Entry> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Entry> {
         match &self.value {
             Value::Map(entries) => entries.iter().find(|entry| entry.key == key && !entry.node.is_null()),
             _ => None,
@@ -42,7 +42,7 @@ impl Node {
     }
 
     /// What a person calls this kind of value.
-    pub(super) const fn kind(&self) -> &'static str {
+    pub(crate) const fn kind(&self) -> &'static str {
         match self.value {
             Value::Null => "nothing (null)",
             Value::Bool(_) => "a boolean",

@@ -155,8 +155,8 @@ pub fn to_local<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>, number: u32) -
         return refuse!(skb, p, UnknownTarget);
     }
     let l3 = (p.l3 & 14) as usize;
-    let aged = if p.hook == Hook::FromNetwork { F::age_summed(skb, l3) } else { F::age(skb, l3) };
-    if !aged {
+    // Between workloads of one node packets are switched, not routed: the TTL stays. Coming from outside is a hop.
+    if p.hook == Hook::FromNetwork && !F::age_summed(skb, l3) {
         return refuse!(skb, p, TtlExceeded);
     }
     if !address_to(skb, endpoint) {

@@ -105,7 +105,7 @@ fn established<F: Deliver>(skb: Skb, flow: Flow, sender_is_low: bool, tcp_flags:
     if sender.ifindex != skb.ifindex() || receiver.ifindex == 0 || !fits(skb, L3, receiver.mtu) {
         return LONG_WAY;
     }
-    if !F::age(skb, L3) || !address_to(skb, receiver) {
+    if !address_to(skb, receiver) {
         return LONG_WAY;
     }
     flow.count(forward, skb.len());

@@ -24,6 +24,7 @@ mod parse;
 mod policy;
 mod skb;
 mod stage;
+mod tables;
 mod tcp;
 mod to_network;
 mod to_workload;

@@ -9,7 +9,8 @@ use nexin_packet::{checksum, icmp6};
 use crate::event::{drop_quietly, drop_unparsed};
 use crate::family::Family;
 use crate::maps;
-use crate::packet::{Hook, Packet, Parsed};
+use crate::packet::{Hook, Packet};
+use crate::parse::Parsed;
 use crate::skb::{Skb, act};
 
 const FILE: u8 = SourceFile::FromWorkload as u8;

@@ -9,6 +9,7 @@ use zerocopy::FromZeros;
 
 use crate::family::Family;
 use crate::maps;
+use crate::parse::{Parse, Parsed};
 use crate::skb::{Skb, jiffies};
 
 /// Where a packet was caught.
@@ -28,33 +29,6 @@ impl Hook {
             .into_iter()
             .find(|hook| u32::from(*hook as u8) == number)
     }
-}
-
-/// Facts that parsing finds.
-pub struct Parsed<F: Family> {
-    pub tuple: Tuple<F::Addr>,
-    /// Offset of the transport header.
-    pub l4: u16,
-    /// Port as policy sees it, host order: the destination's, for ICMP type and code.
-    pub service: u16,
-    pub tcp_flags: u8,
-    /// Bits of [`Parsed`]'s constants.
-    pub kind: u8,
-}
-
-impl<F: Family> Parsed<F> {
-    /// Has no flow of its own: ICMP other than echo.
-    pub const UNTRACKED: u8 = 1;
-    /// Quotes a packet of the flow it is about.
-    pub const ERROR: u8 = 1 << 1;
-    /// First of several fragments.
-    pub const FIRST_FRAGMENT: u8 = 1 << 2;
-    /// Fragment without a transport header.
-    pub const LATER_FRAGMENT: u8 = 1 << 3;
-    /// IPv4 without "don't fragment".
-    pub const MAY_FRAGMENT: u8 = 1 << 4;
-    /// ICMP echo reply: answers, never opens.
-    pub const ECHO_REPLY: u8 = 1 << 5;
 }
 
 /// The packet in hand.
@@ -157,6 +131,20 @@ impl<F: crate::stage::Stages> Packet<F> {
             F::resolve(skb, self);
         }
     }
+}
+
+/// Stage: everything that [`Packet`] keeps of the headers. `p.l3` says where they begin.
+#[inline(always)]
+pub fn parse<F: Parse>(skb: Skb, p: &mut Packet<F>) -> i32 {
+    let l3 = (p.l3 & 14) as usize;
+    if let Some(parsed) = F::hot(skb, l3) {
+        p.fill(&parsed);
+        return 0;
+    }
+    let mut parsed = Parsed::<F>::empty();
+    let reason = F::cold(skb, l3, &mut parsed);
+    p.fill(&parsed);
+    reason
 }
 
 /// Stage: owners of both addresses.

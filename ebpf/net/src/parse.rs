@@ -10,8 +10,34 @@ use nexin_packet::{Tuple, protocol};
 use zerocopy::FromZeros;
 
 use crate::family::{Family, NO_PORT, V4, V6};
-use crate::packet::{Packet, Parsed};
 use crate::skb::Skb;
+
+/// Facts that parsing finds.
+pub struct Parsed<F: Family> {
+    pub tuple: Tuple<F::Addr>,
+    /// Offset of the transport header.
+    pub l4: u16,
+    /// Port as policy sees it, host order: the destination's, for ICMP type and code.
+    pub service: u16,
+    pub tcp_flags: u8,
+    /// Bits of [`Parsed`]'s constants.
+    pub kind: u8,
+}
+
+impl<F: Family> Parsed<F> {
+    /// Has no flow of its own: ICMP other than echo.
+    pub const UNTRACKED: u8 = 1;
+    /// Quotes a packet of the flow it is about.
+    pub const ERROR: u8 = 1 << 1;
+    /// First of several fragments.
+    pub const FIRST_FRAGMENT: u8 = 1 << 2;
+    /// Fragment without a transport header.
+    pub const LATER_FRAGMENT: u8 = 1 << 3;
+    /// IPv4 without "don't fragment".
+    pub const MAY_FRAGMENT: u8 = 1 << 4;
+    /// ICMP echo reply: answers, never opens.
+    pub const ECHO_REPLY: u8 = 1 << 5;
+}
 
 /// Parsing of a family.
 pub trait Parse: Family {
@@ -20,20 +46,6 @@ pub trait Parse: Family {
 
     /// Any packet. 0, or the number of the [`DropReason`].
     fn cold(skb: Skb, l3: usize, parsed: &mut Parsed<Self>) -> i32;
-}
-
-/// Stage: everything that [`Packet`] keeps of the headers. `p.l3` says where they begin.
-#[inline(always)]
-pub fn parse<F: Parse>(skb: Skb, p: &mut Packet<F>) -> i32 {
-    let l3 = (p.l3 & 14) as usize;
-    if let Some(parsed) = F::hot(skb, l3) {
-        p.fill(&parsed);
-        return 0;
-    }
-    let mut parsed = Parsed::<F>::empty();
-    let reason = F::cold(skb, l3, &mut parsed);
-    p.fill(&parsed);
-    reason
 }
 
 /// Source and destination port, as every transport begins.

@@ -1,47 +1,14 @@
-//! Policy: the walk of `nexin-verdict` over the kernel's tables, for both sides of a flow.
+//! Policy: what the two sides of a flow say of it. The walk over the tables is `nexin-verdict`'s.
 
 use nexin_abi::maps::addr::AddrInfo;
 use nexin_abi::maps::config::Config;
 use nexin_abi::maps::endpoint::Endpoint;
-use nexin_abi::maps::policy::{ClassKey, Decision, Policy, Slot, Verdict};
-use nexin_abi::{Action, Direction, DropReason, Identity};
-use nexin_verdict::{Tables, decide};
+use nexin_abi::maps::policy::Verdict;
+use nexin_abi::{Action, Direction, DropReason};
+use nexin_verdict::decide;
 
 use crate::maps;
-
-struct Kernel;
-
-impl Tables for Kernel {
-    #[inline(always)]
-    fn policy(&self, policy: u32) -> Option<Policy> {
-        maps::POLICIES.get(&policy)
-    }
-
-    #[inline(always)]
-    fn class(&self, policy: u32, identity: Identity) -> Option<u32> {
-        maps::CLASSES.get(&ClassKey { policy, identity })
-    }
-
-    #[inline(always)]
-    fn decision(&self, class: u32) -> Option<Decision> {
-        maps::DECISIONS.peek(&class).copied()
-    }
-
-    #[inline(always)]
-    fn port(&self, table: u32, high: u8) -> Option<Slot> {
-        maps::PORTS.peek(&table).map(|page| page.0[usize::from(high)])
-    }
-
-    #[inline(always)]
-    fn block(&self, block: u32, low: u8) -> Option<Slot> {
-        maps::BLOCKS.peek(&block).map(|page| page.0[usize::from(low)])
-    }
-
-    #[inline(always)]
-    fn verdict(&self, index: u32) -> Option<Verdict> {
-        maps::VERDICTS.peek(&index).copied()
-    }
-}
+use crate::tables::Kernel;
 
 /// What one side's policy says.
 #[repr(C)]

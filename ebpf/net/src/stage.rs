@@ -13,7 +13,7 @@ use crate::family::{Family, V4, V6};
 use crate::packet::Packet;
 use crate::policy::Ruling;
 use crate::skb::{Skb, act};
-use crate::{deliver, event, packet, parse, track};
+use crate::{deliver, event, packet, track};
 
 /// Another argument of a stage: scalars pass as they are, pointers are checked.
 trait Argument {
@@ -109,7 +109,7 @@ macro_rules! stages {
 
 stages! {
     /// Fills the packet in. 0, or the number of a drop reason.
-    parse() = nx_parse4, nx_parse6: parse::parse;
+    parse() = nx_parse4, nx_parse6: packet::parse;
     /// Finds the owners of both addresses.
     resolve() = nx_resolve4, nx_resolve6: packet::resolve_both;
     /// A packet of a flow that has an entry. Returns what the classifier returns, or where the packet goes.

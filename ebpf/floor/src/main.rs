@@ -1,0 +1,86 @@
+//! Floor programs for the bench: the least that any program must do to track flows (`floor_ct`), and the look-ups that a
+//! design without admission epochs makes for each packet (`floor_full`). They read the maps of the shipped programs and
+//! share their parsing, so the bench compares designs and not compilers. Nothing is decided, written or sent on.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+#![allow(dead_code)] // The shared modules hold more than is used here.
+#![allow(unreachable_pub)] // A program has no other crate to be reached from.
+
+#[path = "../../net/src/family.rs"]
+mod family;
+#[path = "../../net/src/maps.rs"]
+mod maps;
+#[path = "../../net/src/parse.rs"]
+mod parse;
+#[path = "../../net/src/skb.rs"]
+mod skb;
+#[path = "../../net/src/tables.rs"]
+mod tables;
+
+use aya_ebpf::bindings::__sk_buff;
+use nexin_abi::{Action, Be16};
+use nexin_packet::ether;
+
+use family::{Family, V4, V6};
+use parse::Parse;
+use skb::{Skb, act};
+use tables::Kernel;
+
+/// Parse and one conntrack look-up.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "classifier")]
+pub extern "C" fn floor_ct(context: *mut __sk_buff) -> i32 {
+    let skb = Skb::new(context);
+    if is_ipv4(skb) { tracked::<V4>(skb) } else { tracked::<V6>(skb) }
+}
+
+/// Parse, prefix of the destination, conntrack, policy: every time.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "classifier")]
+pub extern "C" fn floor_full(context: *mut __sk_buff) -> i32 {
+    let skb = Skb::new(context);
+    if is_ipv4(skb) { judged::<V4>(skb) } else { judged::<V6>(skb) }
+}
+
+#[inline(always)]
+fn is_ipv4(skb: Skb) -> bool {
+    const IPV4: u32 = Be16::new(ether::IPV4).raw() as u32;
+    skb.ethertype() == IPV4
+}
+
+#[inline(always)]
+fn tracked<F: Parse>(skb: Skb) -> i32 {
+    let Some(parsed) = F::hot(skb, 14) else { return act::DROP };
+    let (key, _) = F::key(&parsed.tuple);
+    if F::ct().find(&key).is_null() { act::DROP } else { act::OK }
+}
+
+#[inline(always)]
+fn judged<F: Parse>(skb: Skb) -> i32 {
+    /// The policy that the bench loads.
+    const POLICY: u32 = 1;
+    let Some(parsed) = F::hot(skb, 14) else { return act::DROP };
+    let Some(identity) = F::prefix(&parsed.tuple.destination) else { return act::DROP };
+    let (key, _) = F::key(&parsed.tuple);
+    if F::ct().find(&key).is_null() {
+        return act::DROP;
+    }
+    match nexin_verdict::decide(&Kernel, POLICY, identity, parsed.tuple.protocol, parsed.service) {
+        Some(verdict) if verdict.action == Action::Allow as u8 => act::OK,
+        _ => act::DROP,
+    }
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}
+
+/// Most helpers are open to GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

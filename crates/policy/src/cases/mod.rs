@@ -3,13 +3,13 @@
 //! A case is judged by the engine and the tables that the agent uses. Nothing here opens a file: the caller gives text and
 //! a way to read what it refers to.
 
-// mod read;
+mod read;
 mod report;
 mod run;
 mod scenario;
 mod world;
 
-// pub use read::{CaseFile, ReadFile, read};
+pub use read::{CaseFile, ReadFile, read};
 pub use report::{json, junit};
 pub use run::{CaseReport, Difference, RowReport, run};
 pub use scenario::{Case, Expectation, Node, PeerRef, PeerRefError, Row, Scenario, Workload};

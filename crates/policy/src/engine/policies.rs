@@ -52,10 +52,9 @@ impl Engine {
 
     /// Numbers of the rules that select an endpoint with this identity in `direction`, sorted.
     pub fn rules_for(&self, subject: Identity, direction: Direction) -> Vec<RuleId> {
-        let Some(known) = self.identities.get(&subject) else { return Vec::new() };
-        if !self.is_subject(subject) {
+        let Some(known) = self.identities.get(&subject).filter(|known| self.is_subject(subject, known)) else {
             return Vec::new();
-        }
+        };
         let mut ids: Vec<RuleId> = self
             .cache
             .matching_slot(known.slot)
@@ -74,9 +73,14 @@ impl Engine {
         ids
     }
 
-    /// Policies can apply to it at all.
-    fn is_subject(&self, subject: Identity) -> bool {
-        self.config.enforcement != Enforcement::Never && (subject != Identity::HOST || self.config.host_firewall)
+    /// Policies can apply to it at all: a workload, a reserved endpoint or, with the host firewall, the host; never
+    /// other nodes or the outside.
+    fn is_subject(&self, subject: Identity, known: &KnownIdentity) -> bool {
+        const ELSEWHERE: [&str; 5] = ["world", "world-ipv4", "world-ipv6", "remote-node", "unmanaged"];
+        let host = subject == Identity::HOST;
+        self.config.enforcement != Enforcement::Never
+            && (!host || self.config.host_firewall)
+            && (host || !ELSEWHERE.iter().any(|name| known.spec.labels.has_reserved(name)))
     }
 
     fn direction_policy(&mut self, subject: Identity, direction: Direction) -> Option<Arc<PolicyTables>> {
@@ -91,7 +95,7 @@ impl Engine {
 
     /// Everything that decides about this endpoint in this direction. `None`: nothing does.
     pub(crate) fn rule_set(&self, subject: Identity, direction: Direction) -> Option<RuleSet> {
-        let known = self.identities.get(&subject).filter(|_| self.is_subject(subject))?;
+        let known = self.identities.get(&subject).filter(|known| self.is_subject(subject, known))?;
         let ids = self.rules_for(subject, direction);
         let forced = self.config.enforcement == Enforcement::Always || known.spec.labels.has_reserved("init");
         if ids.is_empty() && !forced {

@@ -41,6 +41,10 @@ impl Oracle<'_> {
         shadow: bool,
     ) -> Option<Answer> {
         let is_host = subject.0 == Identity::HOST;
+        let outside = ["world", "world-ipv4", "world-ipv6", "remote-node", "unmanaged"];
+        if !is_host && outside.iter().any(|name| subject.1.labels.has_reserved(name)) {
+            return None;
+        }
         if self.config.enforcement == Enforcement::Never || (is_host && !self.config.host_firewall) {
             return None;
         }

@@ -109,7 +109,7 @@ fn the_subjects_namespace_is_the_policys() {
 fn missing_and_empty_lists_differ() {
     let rules =
         cnp("{endpointSelector: {}, ingress: [{}, {fromEndpoints: []}, {fromEntities: [world], fromCIDR: []}]}");
-    assert_eq!(words(&rules), ["allow from anyone", "default deny of ingress", "default deny of ingress"]);
+    assert_eq!(words(&rules), ["default deny of ingress", "default deny of ingress", "default deny of ingress"]);
     let rules = cnp(
         "{endpointSelector: {}, ingress: [{toPorts: []}, {toPorts: [{}]}, {toPorts: [{ports: []}]}, {icmps: [{}]}]}",
     );
@@ -168,7 +168,7 @@ fn each_port_rule_has_its_own_proxy() {
 fn default_deny_can_be_switched() {
     let spec = "{endpointSelector: {}, enableDefaultDeny: {ingress: false, egress: true}, ingress: [{}]}";
     let rules = cnp(spec);
-    assert_eq!(words(&rules), ["allow from anyone", "default deny of egress"]);
+    assert_eq!(words(&rules), ["allow from nobody", "default deny of egress"]);
     assert_eq!(rules.iter().map(|rule| rule.default_deny).collect::<Vec<_>>(), [false, true]);
     let text = format!(
         "apiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\nmetadata: {{name: p}}\nspec: {spec}\n"

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nexin_runtime::logging::LogSettings;
 use nexin_runtime::section;
-use nexin_runtime::settings::{Choice, Field, HumanDuration, Loaded, Section, SettingsError, Sources, reference_table};
+use nexin_runtime::settings::{Choice, Field, HumanDuration, Loaded, PathText, Section, SettingsError, Sources, reference_table};
 use serde::{Deserialize, Serialize};
 
 /// When policy is enforced on an endpoint.
@@ -141,7 +141,7 @@ section! {
     /// Policy.
     pub struct PolicySettings in "policy" {
         /// Directory of `*.yaml` and `*.json` documents that is watched and applied, or `off`.
-        directory: Choice<PathBuf> = Choice::Off,
+        directory: Choice<PathText> = Choice::Off,
         /// How often the directory is looked at.
         directory_interval: HumanDuration = HumanDuration::millis(500),
         /// `default`, `always` or `never`.

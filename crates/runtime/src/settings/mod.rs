@@ -10,7 +10,7 @@ mod values;
 
 pub use load::{Environment, Field, Loaded, Origin, Section, SettingsError, Sources, reference_table};
 pub use suggest::nearest;
-pub use values::{Choice, HumanDuration, LogFormat, LogLevel};
+pub use values::{Choice, HumanDuration, LogFormat, LogLevel, PathText};
 
 #[doc(hidden)]
 pub use load::{Values, default_text};

@@ -1,6 +1,7 @@
 //! Types of settings that are used in more than one section.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -53,6 +54,24 @@ impl fmt::Display for HumanDuration {
             m if m % 1_000 == 0 => write!(f, "{}s", m / 1_000),
             m => write!(f, "{m}ms"),
         }
+    }
+}
+
+/// A path that may stand where a word may stand too, as in [`Choice`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathText(pub PathBuf);
+
+impl FromStr for PathText {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for PathText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(f)
     }
 }
 

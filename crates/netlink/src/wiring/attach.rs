@@ -76,6 +76,26 @@ pub(super) fn attach(netlink: &mut Netlink, netns: &Netns, spec: &WorkloadSpec) 
     done
 }
 
+/// Only the pair, signed and down: nothing can pass until [`attach`] completes it.
+pub(super) fn make(netlink: &mut Netlink, netns: &Netns, spec: &WorkloadSpec) -> Result<WiredLinks> {
+    let (host, existed) = match find(netlink, netns, spec)? {
+        Some(link) => (link, true),
+        None => (create(netlink, netns, spec)?, false),
+    };
+    let signed = netlink.run(&[Link::set_owner(host.index, &spec.owner), Link::set_no_link_local(host.index)]);
+    let container_ifindex = netns.netlink()?.link(&spec.container_ifname)?.map_or(0, |link| link.index);
+    signed.map(|()| WiredLinks {
+        host_ifindex: host.index,
+        host_ifname: spec.host_ifname.clone(),
+        mac: spec.workload_mac(),
+        gateway_mac: spec.gateway_mac(),
+        container_ifindex,
+        container_ifname: spec.container_ifname.clone(),
+        mtu: spec.mtu,
+        created: !existed,
+    })
+}
+
 fn finish(netlink: &mut Netlink, netns: &Netns, spec: &WorkloadSpec, host: &Link, existed: bool) -> Result<WiredLinks> {
     let container_ifindex = netns.run(|| wire_workload(spec, existed))??;
     let (mac, gateway_mac) = (spec.workload_mac(), spec.gateway_mac());

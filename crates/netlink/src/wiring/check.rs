@@ -1,7 +1,7 @@
 //! Comparing the kernel's state with the plan. Changes nothing.
 
 use super::WorkloadSpec;
-use crate::{Family, Link, LinkSysctl, Mac, Neighbour, Netlink, Netns, Result, Route, RouteSpec};
+use crate::{Link, Mac, Neighbour, Netlink, Netns, Result, Route, RouteSpec};
 use ipnet::IpNet;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -135,10 +135,7 @@ fn host_side(link: Option<Link>, tables: &Tables, spec: &WorkloadSpec) -> (Vec<D
     }
     let mut drift = link_itself(&link, Side::Host, spec.gateway_mac(), spec.mtu);
     drift.extend(tables.compare(Side::Host, spec.host_routes(link.index), spec.host_neighbours(link.index)));
-    let families = [(Family::V4, true), (Family::V6, spec.has_v6())];
-    // A link that vanishes meanwhile has no settings: the next check sees it missing.
-    let off = |family| LinkSysctl::Forwarding.read(family, &spec.host_ifname).is_ok_and(|value| value == 0);
-    if families.into_iter().any(|(family, wanted)| wanted && off(family)) {
+    if link.forwarding_v4 == Some(false) || (spec.has_v6() && link.forwarding_v6 == Some(false)) {
         drift.push(Drift::Forwarding);
     }
     (drift, Some(link))

@@ -67,6 +67,12 @@ impl Wiring {
         self.blocking(move |inner| inner.in_host(|netlink| attach::prepare_node(netlink, &plan))).await
     }
 
+    /// Makes (or finds) the pair and leaves it down, so that programs can be attached before the first packet.
+    /// [`Wiring::attach_workload`] does the rest.
+    pub async fn make_links(&self, spec: WorkloadSpec) -> Result<WiredLinks> {
+        self.blocking(move |inner| inner.with_workload(&spec, attach::make)).await
+    }
+
     /// Makes, completes or corrects a workload's link pair, addresses, routes and neighbours.
     pub async fn attach_workload(&self, spec: WorkloadSpec) -> Result<WiredLinks> {
         self.blocking(move |inner| inner.attach(&spec)).await
@@ -128,12 +134,20 @@ impl Wiring {
 
 impl Inner {
     fn attach(&self, spec: &WorkloadSpec) -> Result<WiredLinks> {
+        self.with_workload(spec, attach::attach)
+    }
+
+    fn with_workload(
+        &self,
+        spec: &WorkloadSpec,
+        work: fn(&mut Netlink, &Netns, &WorkloadSpec) -> Result<WiredLinks>,
+    ) -> Result<WiredLinks> {
         let _no_sweep = self.making.read().unwrap_or_else(PoisonError::into_inner);
         let netns = Netns::open(&spec.netns)?;
         if netns.id()? == self.host.id()? {
             return Err(Error::HostNamespace(spec.netns.clone()));
         }
-        self.in_host(|netlink| attach::attach(netlink, &netns, spec))
+        self.in_host(|netlink| work(netlink, &netns, spec))
     }
 
     fn check(&self, spec: &WorkloadSpec, scope: Scope) -> Result<Vec<Drift>> {

@@ -32,8 +32,8 @@ pub fn read(text: &str, file: &str, read_file: &mut ReadFile<'_>) -> CaseFile {
         let mut cx = Context::new(&name, Options::default());
         let mut others = Vec::new();
         let mut reader = Reader { file: &name, read_file, others: &mut others };
-        let case = reader.case(root, &mut cx, number + 1);
-        let failed = cx.errors() > 0 || others.iter().any(Diagnostic::is_error);
+        let case = reader.case(&root.node, &mut cx, number + 1);
+        let failed = root.faulty || cx.errors() > 0 || others.iter().any(Diagnostic::is_error);
         found.diagnostics.extend(cx.into_diagnostics());
         found.diagnostics.append(&mut others);
         found.cases.extend(case.filter(|_| !failed));

@@ -20,8 +20,15 @@ const MAX_DEPTH: usize = 64;
 /// Nodes of one document, with aliases unfolded.
 const MAX_NODES: usize = 1 << 20;
 
+/// A document that was read.
+pub(crate) struct Root {
+    pub(crate) node: Node,
+    /// Reading it found errors (keys written twice); it must not be used, only looked through for more.
+    pub(crate) faulty: bool,
+}
+
 /// Reads all documents of a text. Those that cannot be read are missing, with a diagnostic.
-pub(crate) fn documents(text: &str, file: &Arc<str>, strictness: Strictness) -> (Vec<Node>, Vec<Diagnostic>) {
+pub(crate) fn documents(text: &str, file: &Arc<str>, strictness: Strictness) -> (Vec<Root>, Vec<Diagnostic>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut diagnostics = Vec::new();
     let mut nodes = Vec::new();
@@ -38,8 +45,12 @@ pub(crate) fn documents(text: &str, file: &Arc<str>, strictness: Strictness) -> 
     for (first_line, chunk) in chunks(text) {
         let mut loader =
             Loader { file, first_line, strictness, diagnostics: &mut diagnostics, anchors: HashMap::new(), nodes: 0 };
+        let before = loader.diagnostics.len();
         match loader.read(chunk) {
-            Ok(mut roots) => nodes.append(&mut roots),
+            Ok(roots) => {
+                let faulty = loader.diagnostics[before..].iter().any(Diagnostic::is_error);
+                nodes.extend(roots.into_iter().map(|node| Root { node, faulty }));
+            }
             Err(diagnostic) => loader.diagnostics.push(diagnostic),
         }
     }
@@ -308,8 +319,14 @@ impl Loader<'_> {
 
     fn unreadable(&self, scan: &ScanError, chunk: &str) -> Diagnostic {
         let marker = scan.marker();
-        let tab = chunk.lines().nth(marker.line().saturating_sub(1)).is_some_and(|line| line.contains('\t'));
-        let help = tab.then(|| "this line has a tab; YAML is indented with spaces".to_owned());
-        self.error(self.marker(marker.line(), marker.col()), format!("not readable as YAML: {}", scan.info()), help)
+        // What is wrong is often noticed at the end of the line before.
+        let near = chunk.lines().skip(marker.line().saturating_sub(1)).take(2);
+        let tab = near.into_iter().any(|line| line.trim_start_matches(' ').starts_with('\t'));
+        let help = tab.then(|| "a line here begins with a tab; YAML is indented with spaces".to_owned());
+        let message = match scan.info() {
+            info if info.contains("recursion limit") => format!("nested deeper than {MAX_DEPTH} levels"),
+            info => format!("not readable as YAML: {info}"),
+        };
+        self.error(self.marker(marker.line(), marker.col()), message, help)
     }
 }

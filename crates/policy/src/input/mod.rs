@@ -76,7 +76,8 @@ pub fn parse(text: &str, file: &str, options: impl Into<Options>) -> Parsed {
     let mut documents = Vec::new();
     for root in &roots {
         let mut cx = decode::Context::new(&file, options);
-        documents.append(&mut kinds::documents(root, &mut cx));
+        let found = kinds::documents(&root.node, &mut cx);
+        documents.extend(found.into_iter().filter(|_| !root.faulty));
         diagnostics.append(&mut cx.into_diagnostics());
     }
     diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));

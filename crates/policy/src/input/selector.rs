@@ -76,8 +76,8 @@ fn expression(node: &Node, path: &Path<'_>, cx: &mut Context<'_>, keys: Keys) ->
     if let Some(key) = &key {
         check_key(key, keys, &path.key("key"), cx);
     }
-    for value in &values {
-        check_value(value, keys, &path.key("values"), cx);
+    for (index, value) in values.iter().enumerate() {
+        check_value(value, keys, &path.key("values").index(index), cx);
     }
     let operator = operator?.value;
     match operator {

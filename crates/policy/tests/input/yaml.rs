@@ -1,0 +1,127 @@
+//! Texts: places, several documents, JSON, what cannot be read.
+
+use nexin_policy::input::{self, Strictness};
+
+use crate::{accepts, lapse, parse, refuses};
+
+const POLICY: &str = "\
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata:
+  name: p
+spec:
+  endpointSelector: {}
+  ingress:
+  - fromEntities:
+    - world
+    toPorts:
+    - ports:
+      - port: 80
+";
+
+#[test]
+fn a_diagnostic_says_where_and_what_to_write() {
+    let parsed = parse(POLICY);
+    assert_eq!(
+        parsed.diagnostics[0].to_string(),
+        "test.yaml:12:15: error: spec.ingress[0].toPorts[0].ports[0].port: a port is text, this is a number\n  \
+         help: put it in quotes: `port: \"80\"`"
+    );
+    let json = serde_json::to_value(&parsed.diagnostics[0]).expect("diagnostics are plain data");
+    assert_eq!(json["severity"], "error");
+    assert_eq!((json["line"].as_u64(), json["column"].as_u64()), (Some(12), Some(15)));
+}
+
+#[test]
+fn everything_that_is_wrong_is_told() {
+    let text = POLICY.replace("world", "wrld").replace("name: p", "name: P").replace("toPorts", "toPort");
+    let found: Vec<(u32, u32)> = parse(&text).diagnostics.iter().map(|found| (found.line, found.column)).collect();
+    assert_eq!(found, [(4, 9), (9, 7), (10, 5)]);
+}
+
+#[test]
+fn documents_stand_for_themselves() {
+    let good = POLICY.replace("80", "'80'");
+    let text = format!("# head\n---\n{good}---\n# nothing\n---\n{POLICY}---\na: [b\n---\n{good}...\n---   \n{good}");
+    let parsed = parse(&text);
+    assert_eq!(parsed.documents.len(), 3);
+    let lines: Vec<u32> = parsed.documents.iter().map(|document| document.at.line).collect();
+    assert_eq!(lines, [3, 33, 47]);
+    assert_eq!(parsed.diagnostics.iter().filter(|found| found.is_error()).count(), 2);
+    assert_eq!(parsed.diagnostics[0].line, 29);
+}
+
+#[test]
+fn json_and_other_ways_to_write() {
+    accepts(
+        "{\n\t\"apiVersion\": \"cilium.io/v2\", \"kind\": \"CiliumNetworkPolicy\",\n\t\"metadata\": {\"name\": \"p\"},\n\t\"spec\": \
+         {\"endpointSelector\": {\"matchLabels\": {\"a\": \"\\u0062\"}}, \"ingress\": [{}]}\n}\n",
+    );
+    let good = POLICY.replace("80", "'80'");
+    accepts(&good.replace('\n', "\r\n"));
+    accepts(&format!("\u{feff}{good}"));
+    accepts(&good.replace("p\n", "&name p # the name\n"));
+    accepts(&good.replace("'80'", "!!str 80"));
+    accepts(&good.replace("'80'", "|-\n          80"));
+    accepts(&format!("%YAML 1.2\n---\n{good}"));
+    accepts(&format!("{good}---\n...\n---\n"));
+}
+
+#[test]
+fn anchors_and_merges_unfold() {
+    let text =
+        POLICY.replace("port: 80", "&tcp {port: '80', protocol: TCP}\n      - {<<: *tcp, port: '81'}\n      - *tcp");
+    let parsed = parse(&text);
+    let rules = parsed.documents[0].lower(&nexin_policy::rule::LowerOptions::default()).rules;
+    assert_eq!(&*rules[0].origin.text, "allow from entity world on TCP 80 or TCP 81 or TCP 80");
+    refuses(&POLICY.replace("port: 80", "<<: 5"), "", "`<<` takes mappings");
+    refuses(&POLICY.replace("port: 80", "*nowhere"), "", "not readable");
+    refuses(&POLICY.replace("- world", "- &a [*a]"), "", "part of");
+}
+
+#[test]
+fn twice_written_keys() {
+    let text = POLICY.replace("80", "'80'\n        port: '81'");
+    refuses(&text, "", "`port` is written twice; the first is in line 12");
+    let pruned = input::parse(&text, "test.yaml", Strictness::Prune);
+    let rules = pruned.documents[0].lower(&nexin_policy::rule::LowerOptions::default()).rules;
+    assert!(rules[0].origin.text.contains("TCP 81"), "the last one counts: {}", rules[0].origin.text);
+}
+
+#[test]
+fn what_is_no_yaml() {
+    refuses("a: [b\n", "", "not readable");
+    refuses("a: b\n\tc: d\n", "", "spaces");
+    refuses("a: 'b\n", "", "not readable");
+    refuses("? [a]\n: b\n", "", "a key must be a word");
+    refuses("? \n: b\n", "", "a key is empty");
+    refuses("!custom {a: b}\n", "", "the tag");
+    refuses("a: !!int b\n", "", "is no int");
+    refuses("a: !custom b\n", "", "the tag");
+    assert_eq!(parse("").documents.len() + parse("# only words\n---\n").diagnostics.len(), 0);
+}
+
+#[test]
+fn words_that_are_no_text() {
+    for word in ["yes", "off", "1.5", "0x1F", "12"] {
+        let text = POLICY
+            .replace("80", "'80'")
+            .replace("endpointSelector: {}", &format!("endpointSelector: {{matchLabels: {{a: {word}}}}}"));
+        refuses(&text, "spec.endpointSelector.matchLabels.a", "put it in quotes");
+    }
+    lapse(&format!("{}extra: 1\n", POLICY.replace("80", "'80'")), "extra", "not known here");
+}
+
+#[test]
+fn work_is_bounded() {
+    refuses(&format!("a: {}{}\n", "[".repeat(100), "]".repeat(100)), "", "nested deeper");
+    refuses(&format!("a: {}\n", "[".repeat(100_000)), "", "nested deeper");
+    let mut laughs = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for (name, of) in ('b'..='z').zip('a'..='y') {
+        laughs.push_str(&format!("{name}: &{name} [{}]\n", vec![format!("*{of}"); 10].join(", ")));
+    }
+    refuses(&laughs, "", "values in one document");
+    refuses(&" ".repeat(17 << 20), "", "the limit is");
+    let many = format!("a:\n{}", "- x\n".repeat(1_100_000));
+    refuses(&many, "", "values in one document");
+}

@@ -18,18 +18,6 @@ impl Default for LabelSet {
 }
 
 impl LabelSet {
-    pub fn iter(&self) -> std::slice::Iter<'_, Label> {
-        self.0.iter()
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub fn get(&self, source: &Source, key: &str) -> Option<&Label> {
         let index = self.0.binary_search_by(|label| (&label.source, &*label.key).cmp(&(source, key))).ok()?;
         self.0.get(index)
@@ -50,6 +38,14 @@ impl LabelSet {
     #[must_use]
     pub fn filtered(&self, keep: impl FnMut(&&Label) -> bool) -> Self {
         self.iter().filter(keep).cloned().collect()
+    }
+}
+
+impl std::ops::Deref for LabelSet {
+    type Target = [Label];
+
+    fn deref(&self) -> &[Label] {
+        &self.0
     }
 }
 

@@ -11,6 +11,10 @@ use ipnet::IpNet;
 use nexin_model::{Direction, IcmpType, KeyMatch, PortRange, Protocol, Requirement, Selector, Tier};
 use serde::{Deserialize, Serialize};
 
+mod unbuilt;
+
+pub use unbuilt::Unbuilt;
+
 /// A policy document, lowered. Documents are the unit of change: they come and go whole.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
@@ -97,27 +101,6 @@ pub struct Rule {
     /// Evaluated beside the live rules; its outcome is shown and never enforced.
     pub shadow: bool,
     pub origin: Origin,
-}
-
-impl Rule {
-    /// The first part of this rule that the datapath cannot enforce yet.
-    pub fn unbuilt(&self) -> Option<Unbuilt> {
-        if let Some(redirect) = &self.redirect {
-            return Some(Unbuilt::Proxy(redirect.kind));
-        }
-        if self.auth.is_some_and(|auth| auth != Auth::Disabled) {
-            return Some(Unbuilt::Authentication);
-        }
-        if matches!(self.subject, Subject::Nodes(_)) {
-            return Some(Unbuilt::HostFirewall);
-        }
-        self.peers.iter().find_map(|peer| match peer {
-            Peer::Fqdn(_) => Some(Unbuilt::Fqdn),
-            Peer::Service(_) => Some(Unbuilt::Services),
-            Peer::Group { .. } => Some(Unbuilt::Groups),
-            _ => None,
-        })
-    }
 }
 
 /// Whom a rule is about.
@@ -341,34 +324,6 @@ pub enum Auth {
     Disabled = 0,
     Required = 1,
     TestAlwaysFail = 2,
-}
-
-/// What the datapath cannot do yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unbuilt {
-    Proxy(ProxyKind),
-    Authentication,
-    Fqdn,
-    Services,
-    Groups,
-    HostFirewall,
-}
-
-impl Unbuilt {
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::Proxy(ProxyKind::Http) => "HTTP rules need the proxy",
-            Self::Proxy(ProxyKind::Kafka) => "Kafka rules need the proxy",
-            Self::Proxy(ProxyKind::Tls) => "server names and TLS interception need the proxy",
-            Self::Proxy(ProxyKind::Dns) => "DNS rules need the DNS proxy",
-            Self::Proxy(ProxyKind::Listener) => "listeners need the proxy",
-            Self::Authentication => "authentication between workloads",
-            Self::Fqdn => "rules by DNS name need the DNS proxy",
-            Self::Services => "rules by service need services",
-            Self::Groups => "rules by cloud group need a cloud provider",
-            Self::HostFirewall => "rules for nodes need the host firewall",
-        }
-    }
 }
 
 /// A named list of prefixes.

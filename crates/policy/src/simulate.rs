@@ -55,7 +55,7 @@ pub fn simulate(engine: &Engine, change: &Change, flows: &[Flow]) -> Vec<FlowCha
         .filter_map(|(index, flow)| {
             let old = judge(&mut before, &mut rosters.0, flow);
             let new = judge(&mut after, &mut rosters.1, flow);
-            (effect(&old.0) != effect(&new.0)).then(|| FlowChange {
+            (effect(&old.0) != effect(&new.0)).then_some(FlowChange {
                 flow: index,
                 before: old.0,
                 after: new.0,

@@ -60,7 +60,7 @@ tests:
     let why = &report.rows[0].differences[0].why;
     assert!(why.contains("NetworkPolicy shop/closed"), "{why}");
     assert!(report.rows[1].differences[0].why.contains("no workload shop/nobody"));
-    let junit = cases::junit(&[report.clone()]);
+    let junit = cases::junit(std::slice::from_ref(&report));
     assert!(junit.contains("failures=\"2\"") && junit.contains("expected allowed, found denied by default"), "{junit}");
     assert_eq!(cases::json(&[report])["failed"], 2);
 }

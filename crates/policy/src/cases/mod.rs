@@ -12,5 +12,5 @@ mod world;
 pub use read::{CaseFile, ReadFile, read};
 pub use report::{json, junit};
 pub use run::{CaseReport, Difference, RowReport, run};
-pub use scenario::{Case, Expectation, Node, PeerRef, PeerRefError, Row, Scenario, Workload};
+pub use scenario::{Case, Expectation, Node, PeerRef, PeerRefError, PlainLabels, Row, Scenario, Workload};
 pub use world::{Endpoints, UnknownPeer, World};

@@ -11,6 +11,9 @@ use nexin_model::{LabelSet, NamedPorts, Protocol};
 use crate::engine::Config;
 use crate::rule::Document;
 
+/// Keys and values without a source, as namespaces and nodes have them.
+pub type PlainLabels = Vec<(Arc<str>, Arc<str>)>;
+
 /// Everything that verdicts depend on.
 #[derive(Clone, Debug, Default)]
 pub struct Scenario {
@@ -18,7 +21,7 @@ pub struct Scenario {
     /// Labels of nodes are part of their identities (`enable-node-selector-labels`).
     pub node_labels: bool,
     /// Namespaces with their labels. A workload's namespace need not be listed; it has no labels then.
-    pub namespaces: BTreeMap<Arc<str>, Vec<(Arc<str>, Arc<str>)>>,
+    pub namespaces: BTreeMap<Arc<str>, PlainLabels>,
     pub workloads: Vec<Workload>,
     pub nodes: Vec<Node>,
     /// DNS names with the addresses they resolved to.
@@ -43,7 +46,7 @@ pub struct Node {
     pub name: Arc<str>,
     /// The node that policies are looked at from: `reserved:host`.
     pub local: bool,
-    pub labels: Vec<(Arc<str>, Arc<str>)>,
+    pub labels: PlainLabels,
     pub addresses: Vec<IpAddr>,
     pub kube_apiserver: bool,
 }

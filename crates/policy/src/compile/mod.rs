@@ -234,6 +234,3 @@ impl Compiled {
         decision
     }
 }
-
-#[cfg(test)]
-mod tests;

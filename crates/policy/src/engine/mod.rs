@@ -146,8 +146,8 @@ impl Engine {
         self.identities.iter().map(|(identity, known)| (*identity, &known.spec))
     }
 
-    /// Resolves every selector again from the index of labels, for measuring. Returns the number of pairs of selector
-    /// and identity that match.
+    /// Builds the index of labels again and resolves every selector from it, for measuring. Returns the number of pairs
+    /// of selector and identity that match.
     pub fn resolve_all(&mut self) -> usize {
         self.cache.resolve_all()
     }

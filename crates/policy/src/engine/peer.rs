@@ -137,33 +137,64 @@ fn reserved(name: &str) -> Selector {
 
 impl FqdnPattern {
     /// Whether the pattern stands for `name` (lower case, without the closing dot).
+    /// Source: cilium `pkg/fqdn/matchpattern`.
     pub fn matches(&self, name: &str) -> bool {
-        match self {
-            Self::Name(own) => **own == *name,
-            Self::Pattern(pattern) => match &**pattern {
-                "*" => !name.is_empty(),
-                pattern => match pattern.strip_prefix("**.") {
-                    // One or more whole labels before what follows.
-                    Some(rest) => name
-                        .match_indices('.')
-                        .any(|(dot, _)| dot > 0 && glob(rest.as_bytes(), &name.as_bytes()[dot + 1..])),
-                    None => glob(pattern.as_bytes(), name.as_bytes()),
-                },
-            },
+        let pattern = match self {
+            Self::Name(own) => return **own == *name,
+            Self::Pattern(pattern) => pattern.trim_end_matches('.'),
+        };
+        let after_stars = pattern.trim_start_matches('*');
+        if after_stars.is_empty() {
+            return !name.is_empty();
+        }
+        // `**.` and more stars: one or more whole labels before what follows.
+        match after_stars.strip_prefix('.').filter(|_| pattern.starts_with("**")) {
+            Some(rest) => {
+                let extra = labels(name).count().saturating_sub(labels(rest).count());
+                let mut before = labels(name).take(extra);
+                extra > 0
+                    && before.all(|label| !label.is_empty())
+                    && same_labels(labels(rest), labels(name).skip(extra))
+            }
+            None => same_labels(labels(pattern), labels(name)),
         }
     }
 }
 
-/// `*` stands for any run of characters without a dot.
+fn labels(name: &str) -> std::str::Split<'_, char> {
+    name.split('.')
+}
+
+fn same_labels<'a>(patterns: impl Iterator<Item = &'a str>, mut names: impl Iterator<Item = &'a str>) -> bool {
+    patterns.into_iter().all(|pattern| names.next().is_some_and(|name| glob(pattern.as_bytes(), name.as_bytes())))
+        && names.next().is_none()
+}
+
+/// `*` stands for any run of characters. Time is at most the product of the lengths, whatever the pattern.
 fn glob(pattern: &[u8], name: &[u8]) -> bool {
-    match pattern.split_first() {
-        None => name.is_empty(),
-        Some((b'*', rest)) => {
-            let run = name.iter().position(|byte| *byte == b'.').unwrap_or(name.len());
-            (0..=run).any(|taken| glob(rest, &name[taken..]))
+    let (mut p, mut n) = (0, 0);
+    // Where to go on when what follows the last star does not fit: after the star, one character later.
+    let mut retry: Option<(usize, usize)> = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                p += 1;
+                retry = Some((p, n + 1));
+            }
+            Some(byte) if *byte == name[n] => {
+                p += 1;
+                n += 1;
+            }
+            _ => match retry {
+                Some((after_star, next)) => {
+                    (p, n) = (after_star, next);
+                    retry = Some((after_star, next + 1));
+                }
+                None => return false,
+            },
         }
-        Some((byte, rest)) => name.split_first().is_some_and(|(first, name)| first == byte && glob(rest, name)),
     }
+    pattern[p..].iter().all(|byte| *byte == b'*')
 }
 
 #[cfg(test)]
@@ -183,6 +214,17 @@ mod tests {
         assert!(pattern("*").matches("a.b"));
         assert!(pattern("**.example.com").matches("a.b.example.com"));
         assert!(!pattern("**.example.com").matches("example.com"));
+        assert!(pattern("***.example.com").matches("b.example.com"));
+        assert!(pattern("**").matches("a.b"));
+        assert!(pattern("a**b.com").matches("a-b.com"));
+        assert!(!pattern("a*b").matches("acbd"));
+    }
+
+    #[test]
+    fn many_stars_cost_no_more_than_the_lengths() {
+        let hard = format!("{}b", "*a".repeat(100));
+        assert!(!pattern(&hard).matches(&"a".repeat(250)));
+        assert!(pattern(&hard).matches(&format!("{}b", "a".repeat(250))));
     }
 
     fn place(labels: &[&str]) -> Place {

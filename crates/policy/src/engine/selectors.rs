@@ -218,8 +218,11 @@ impl SelectorCache {
         self.keys.contains(label)
     }
 
-    /// Resolves every selector again, from the index. Returns how many pairs of selector and identity match.
+    /// Builds the index of labels again and resolves every selector from it. Returns how many pairs of selector and
+    /// identity match.
     pub(super) fn resolve_all(&mut self) -> usize {
+        let members = self.members.iter().enumerate();
+        self.index.rebuild(members.filter_map(|(slot, member)| Some((slot as u32, &*member.as_ref()?.terms))));
         let mut pairs = 0;
         for id in 0..self.entries.len() {
             let Some(entry) = &self.entries[id] else { continue };

@@ -70,6 +70,7 @@ fn without(rule: &mut Rule, unbuilt: Unbuilt) {
         Unbuilt::HostFirewall => rule.subject = Subject::Endpoints(Selector::everything()),
         Unbuilt::Fqdn => rule.peers.retain(|peer| !matches!(peer, Peer::Fqdn(_))),
         Unbuilt::Services => rule.peers.retain(|peer| !matches!(peer, Peer::Service(_))),
+        Unbuilt::Protocols => rule.l4 = L4::Any,
         Unbuilt::Groups => rule.peers.retain(|peer| !matches!(peer, Peer::Group { .. })),
     }
 }

@@ -6,10 +6,11 @@
 
 use std::{
     env,
+    ffi::OsStr,
     fs::{self, File},
     io::{Read as _, Seek as _},
     os::unix::process::CommandExt as _,
-    process::{Command, Stdio},
+    process::{Command, ExitCode, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -34,10 +35,7 @@ pub fn isolated(test: impl FnOnce() -> Result) -> Result {
     let Some(name) = thread.name().filter(|n| *n != "main") else { fail!("isolated() must be called by a #[test]") };
     let log = tempfile::tempfile()?;
     let (variable, value) = switches::inside_variable();
-    let mut child = Command::new("unshare")
-        .args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--"])
-        .arg(env::current_exe()?)
-        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+    let mut child = unshare([name, "--exact", "--nocapture", "--test-threads=1"])?
         .env(variable, value)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
@@ -65,6 +63,27 @@ pub fn isolated(test: impl FnOnce() -> Result) -> Result {
         Some(status) => fail!("{name} inside its namespaces: {status}\n{said}"),
         None => fail!("{name} hung for {HUNG:?}\n{said}"),
     }
+}
+
+/// The same for a program that is no test: `work` runs once this program has started itself in namespaces of its own.
+pub fn alone(work: impl FnOnce() -> Result) -> Result<ExitCode> {
+    if switches::is_inside() {
+        furnish()?;
+        return work().map(|()| ExitCode::SUCCESS);
+    }
+    let (variable, value) = switches::inside_variable();
+    let status = unshare(env::args_os().skip(1))?.env(variable, value).status()?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// This program again, in new namespaces.
+fn unshare(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Command> {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--"])
+        .arg(env::current_exe()?)
+        .args(arguments);
+    Ok(command)
 }
 
 fn read_all(mut log: File) -> Result<String> {

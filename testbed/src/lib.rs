@@ -16,7 +16,7 @@ mod wait;
 
 pub use agent::Agent;
 pub use api::{Api, Reply};
-pub use isolate::isolated;
+pub use isolate::{alone, isolated};
 pub use monitor::Monitor;
 pub use namespace::Namespace;
 pub use node::{Node, Workload, WorkloadSpec, World};

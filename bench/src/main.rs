@@ -1,0 +1,81 @@
+//! The benchmark: baseline, peers, floor programs and Nexin in one run, interleaved, as ratios to the baseline of the
+//! same round. It measures and prints; it is no test, and nothing here fails because something is slow.
+
+mod load;
+mod machine;
+mod paths;
+mod report;
+mod rounds;
+mod wire;
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, ValueEnum};
+use nexin_testbed::{Result, alone};
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Row {
+    /// B1 to B3: round trips, connections and a stream through each path, on one core.
+    Wire,
+}
+
+#[derive(Parser)]
+#[command(about = "Measures Nexin beside a baseline and its peers")]
+struct Arguments {
+    /// What to measure; everything without.
+    rows: Vec<Row>,
+    /// Rounds; each measures every path once, in another order.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Only these paths, beside veth and router.
+    #[arg(long, value_delimiter = ',')]
+    paths: Vec<paths::Path>,
+    /// Where the table goes.
+    #[arg(long)]
+    markdown: Option<PathBuf>,
+    /// Where the figures go.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// (internal) Serve on this port.
+    #[arg(long, hide = true)]
+    serve: Option<u16>,
+    /// (internal) Put this load on a server.
+    #[arg(long, hide = true, requires = "to")]
+    load: Option<load::Kind>,
+    #[arg(long, hide = true)]
+    to: Option<SocketAddr>,
+    #[arg(long, hide = true, default_value_t = 1)]
+    count: usize,
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    if let Some(port) = arguments.serve {
+        return load::serve(port).map(|()| ExitCode::SUCCESS);
+    }
+    if let (Some(kind), Some(to)) = (arguments.load, arguments.to) {
+        let figures = load::put(kind, to, arguments.count)?;
+        println!("{}", serde_json::to_string(&figures)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    alone(|| measure(&arguments))
+}
+
+fn measure(arguments: &Arguments) -> Result {
+    machine::stay_off_the_measured_core()?;
+    let all = arguments.rows.is_empty();
+    let wants = |row| all || arguments.rows.contains(&row);
+    let mut report = report::Report::new(machine::describe()?);
+    if wants(Row::Wire) {
+        report.add(wire::measure(arguments.rounds, &arguments.paths)?);
+    }
+    println!("{}", report.markdown());
+    if let Some(path) = &arguments.markdown {
+        std::fs::write(path, report.markdown())?;
+    }
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, serde_json::to_string_pretty(&report)? + "\n")?;
+    }
+    Ok(())
+}

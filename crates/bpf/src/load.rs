@@ -22,7 +22,7 @@ const LOG_TAIL: usize = 3000;
 #[derive(Debug, Default)]
 pub struct Loader {
     pins: Option<PathBuf>,
-    globals: Vec<(String, Vec<u8>)>,
+    globals: Vec<(String, Vec<u8>, bool)>,
     entries: BTreeMap<&'static str, u32>,
     verbose: bool,
 }
@@ -40,7 +40,13 @@ impl Loader {
 
     /// Sets the `.rodata` global `name` (native byte order). One that the object does not have is an error.
     pub fn global(mut self, name: &str, value: &[u8]) -> Self {
-        self.globals.push((name.to_owned(), value.to_owned()));
+        self.globals.push((name.to_owned(), value.to_owned(), true));
+        self
+    }
+
+    /// As [`Self::global`], but an object in which no program uses it (so that the compiler dropped it) is fine.
+    pub fn global_if_used(mut self, name: &str, value: &[u8]) -> Self {
+        self.globals.push((name.to_owned(), value.to_owned(), false));
         self
     }
 
@@ -110,8 +116,8 @@ impl Loader {
         for spec in maps::ALL {
             loader.map_pin_path(spec.name, pins.join(spec.name));
         }
-        for (name, value) in &self.globals {
-            loader.override_global(name, value.as_slice(), true);
+        for (name, value, must_exist) in &self.globals {
+            loader.override_global(name, value.as_slice(), *must_exist);
         }
         let mut ebpf = loader.load(object).map_err(|e| Error::Object(Box::new(e)))?;
         let mut programs = BTreeMap::new();

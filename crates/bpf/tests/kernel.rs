@@ -1,7 +1,8 @@
 //! This crate against the running kernel: maps, programs, links. Needs root. Each test has network and mount namespaces
 //! of its own, which end with its thread.
 
-use std::path::Path;
+#[path = "common/isolated.rs"]
+mod isolated;
 
 use nexin_abi::maps::addr::{Addr4Map, AddrInfo};
 use nexin_abi::maps::cidr::{Cidr4, v4::PrefixKey};
@@ -10,26 +11,10 @@ use nexin_abi::maps::metrics::{Metrics, Traffic};
 use nexin_abi::maps::policy::{ClassKey, Classes};
 use nexin_abi::{Addr4, Identity};
 use nexin_bpf::{Error, Hook, Link, Loader, Map, TestRun, attached, bpffs, object, possible_cpus};
-use nix::sched::{CloneFlags, unshare};
+
+use isolated::isolated;
 
 const LOOPBACK: u32 = 1;
-
-/// Runs `test` in namespaces of its own, with an empty bpffs at the path it is given.
-fn isolated(test: impl FnOnce(&Path) + Send + 'static) {
-    let thread = std::thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("root may unshare");
-        let none: Option<&str> = None;
-        nix::mount::mount(none, "/", none, nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_PRIVATE, none)
-            .unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        bpffs::ensure(dir.path()).unwrap();
-        test(dir.path());
-        nix::mount::umount(dir.path()).unwrap();
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
 
 fn packet() -> [u8; 64] {
     let mut packet = [0; 64];

@@ -44,6 +44,8 @@ pub use repair::RepairReport;
 /// Target of this crate's log lines.
 const NX: &str = "nexin::datapath";
 
+/// How long [`Datapath::open`] waits for an agent that is about to end.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
 /// How long freed entries rest where the kernel cannot say when nobody uses them any more.
 const REST: Duration = Duration::from_secs(1);
 
@@ -164,11 +166,17 @@ impl Datapath {
     }
 }
 
+/// The lock on the pins. An agent that is being replaced lets go of it when it ends, so wait a moment.
 fn lock(dir: &Path) -> Result<File> {
-    let file = File::open(dir).map_err(|source| Error::File { path: dir.into(), source })?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Error::Locked(dir.into())),
-        Err(std::fs::TryLockError::Error(source)) => Err(Error::File { path: dir.into(), source }),
+    let fail = |source| Error::File { path: dir.into(), source };
+    let file = File::open(dir).map_err(fail)?;
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) if start.elapsed() < LOCK_WAIT => std::thread::sleep(LOCK_WAIT / 20),
+            Err(std::fs::TryLockError::WouldBlock) => return Err(Error::Locked(dir.into())),
+            Err(std::fs::TryLockError::Error(source)) => return Err(fail(source)),
+        }
     }
 }

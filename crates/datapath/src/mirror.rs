@@ -52,14 +52,6 @@ where
         Ok(true)
     }
 
-    pub(crate) fn remove(&mut self, key: &M::Key) -> Result<bool> {
-        if self.known.remove(key).is_none() {
-            return Ok(false);
-        }
-        self.erase(std::slice::from_ref(key))?;
-        Ok(true)
-    }
-
     /// What is to be done so that the map holds exactly `wanted`.
     pub(crate) fn plan(&self, wanted: &HashMap<M::Key, M::Value>) -> Plan<M::Key, M::Value> {
         diff(wanted, &self.known)

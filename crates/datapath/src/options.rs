@@ -1,6 +1,7 @@
 //! What a datapath is opened with.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,6 +39,9 @@ pub struct Options {
     pub tunnel_ports: [Option<u16>; 2],
     /// Ports that masqueraded flows get.
     pub nat_ports: RangeInclusive<u16>,
+    /// Source of ICMP errors that programs send, `None` = the packet's destination.
+    pub gateway_v4: Option<Ipv4Addr>,
+    pub gateway_v6: Option<Ipv6Addr>,
 }
 
 /// How much the programs tell.
@@ -71,6 +75,8 @@ impl Default for Options {
             wake_bytes: 128 << 10,
             tunnel_ports: [Some(8472), Some(6081)],
             nat_ports: 61_000..=65_535,
+            gateway_v4: None,
+            gateway_v6: None,
         }
     }
 }
@@ -96,8 +102,10 @@ impl Options {
             ("NX_NAT_FIRST", u32::from(*self.nat_ports.start())),
             ("NX_NAT_LAST", u32::from(*self.nat_ports.end())),
         ];
-        let loader =
-            globals.iter().fold(Loader::new(), |loader, (name, value)| loader.global(name, &value.to_ne_bytes()));
+        let four = self.gateway_v4.map_or([0; 4], |ip| ip.octets());
+        let six = self.gateway_v6.map_or([0; 16], |ip| ip.octets());
+        let loader = Loader::new().global_if_used("NX_GATEWAY4", &four).global_if_used("NX_GATEWAY6", &six);
+        let loader = globals.iter().fold(loader, |loader, (name, value)| loader.global(name, &value.to_ne_bytes()));
         maps::ALL
             .iter()
             .filter_map(|spec| Some((spec.name, *self.entries.get(spec.name)?)))

@@ -91,7 +91,11 @@ mod tests {
 
     #[test]
     fn the_tree_is_consistent() {
-        Cli::command().debug_assert();
+        let command = Cli::command();
+        command.clone().debug_assert();
+        let silent: Vec<&str> =
+            command.get_subcommands().filter(|verb| verb.get_about().is_none()).map(|verb| verb.get_name()).collect();
+        assert!(silent.is_empty(), "verbs without help: {silent:?}");
     }
 
     #[test]

@@ -47,7 +47,8 @@ fn render(query: &ExplainQuery, reply: &ExplainReply, style: Style) -> String {
             labels if labels.is_empty() || labels == peer.to_string() => String::new(),
             labels => format!(" {{{labels}}}"),
         };
-        format!("{}{}", style.strong(&peer.to_string()), style.dim(&format!("{labels} (identity {identity})")))
+        let identity = if identity == 0 { String::new() } else { format!(" (identity {identity})") };
+        format!("{}{}", style.strong(&peer.to_string()), style.dim(&format!("{labels}{identity}")))
     };
     let mut text = format!(
         "{} -> {}, {}: {}\n",

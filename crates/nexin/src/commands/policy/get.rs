@@ -14,7 +14,8 @@ use nexin_runtime::settings::nearest;
 #[derive(Args)]
 pub(crate) struct Get {
     /// NAME, KIND/NAME or KIND/NAMESPACE/NAME (cluster-wide kinds: -); kubectl's short kinds are understood
-    policy: Option<String>,
+    #[arg(value_name = "POLICY")]
+    wanted: Option<String>,
     /// Only this namespace
     #[arg(short, long)]
     namespace: Option<String>,
@@ -33,7 +34,7 @@ pub(crate) struct Delete {
 pub(crate) async fn get(context: &Context, args: &Get) -> Result<ExitCode> {
     let mut policies = context.client()?.policies().await?;
     policies.retain(|policy| in_namespace(policy, args.namespace.as_deref()));
-    match &args.policy {
+    match &args.wanted {
         None => context.out.show(&policies, |style| table(&policies, style))?,
         Some(wanted) => {
             let policy = select(&policies, wanted)?;

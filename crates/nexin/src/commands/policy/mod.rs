@@ -7,6 +7,7 @@ mod files;
 mod get;
 mod offline;
 mod simulate;
+mod test;
 mod validate;
 
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ pub(crate) enum Policy {
     Explain(explain::Explain),
     /// Which flows would be judged differently if documents were applied or deleted
     Simulate(simulate::Simulate),
+    /// Check policies against expected verdicts in files; needs no agent and no root
+    Test(test::Test),
 }
 
 pub(crate) async fn policy(context: &Context, verb: &Policy) -> Result<ExitCode> {
@@ -42,5 +45,6 @@ pub(crate) async fn policy(context: &Context, verb: &Policy) -> Result<ExitCode>
         Policy::Validate(args) => validate::validate(context, args),
         Policy::Explain(args) => explain::explain(context, args).await,
         Policy::Simulate(args) => simulate::simulate(context, args).await,
+        Policy::Test(args) => test::test(context, args),
     }
 }

@@ -55,7 +55,8 @@ fn reference(text: &str) -> std::result::Result<PolicyRef, ReferenceError> {
 pub(crate) async fn simulate(context: &Context, args: &Simulate) -> Result<ExitCode> {
     let files = files::read(&args.files)?;
     if let Some(cases) = &args.offline {
-        let reply = offline::simulate(cases, args.case.as_deref(), &files, args.all)?;
+        let imagined = offline::Imagined { files: &files, delete: &args.delete, all: args.all };
+        let reply = offline::simulate(cases, args.case.as_deref(), &imagined)?;
         context.out.show(&reply, |style| render(&reply, style))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -120,7 +121,12 @@ fn side(workload: Option<&str>, address: &str) -> String {
 }
 
 fn seen(flow: &SimulatedFlow) -> String {
-    if flow.running { "running".to_owned() } else { format!("{} times", flow.seen) }
+    match (flow.running, flow.seen) {
+        (true, _) => "running".to_owned(),
+        (false, 0) => String::new(),
+        (false, 1) => "once".to_owned(),
+        (false, count) => format!("{count} times"),
+    }
 }
 
 #[cfg(test)]

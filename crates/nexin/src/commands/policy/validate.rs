@@ -56,21 +56,20 @@ fn render(reply: &ValidateReply, texts: &BTreeMap<String, String>, style: Style)
         text.push('\n');
     }
     let count = |severity| reply.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count();
-    let parts: Vec<String> = [
-        (Severity::Error, "errors"),
-        (Severity::NotEnforceable, "not enforceable yet"),
-        (Severity::Warning, "warnings"),
-    ]
-    .into_iter()
-    .filter(|(severity, _)| count(*severity) > 0)
-    .map(|(severity, name)| format!("{} {name}", count(severity)))
-    .collect();
+    let plural = |count: usize| if count == 1 { "" } else { "s" };
+    let notes = [
+        (Severity::Error, format!("error{}", plural(count(Severity::Error)))),
+        (Severity::NotEnforceable, "not enforceable yet".to_owned()),
+        (Severity::Warning, format!("warning{}", plural(count(Severity::Warning)))),
+    ];
+    let notes: String = notes
+        .iter()
+        .filter(|(severity, _)| count(*severity) > 0)
+        .map(|(severity, name)| format!("; {} {name}", count(*severity)))
+        .collect();
     let (paint, verdict) = if reply.valid { (Paint::Good, "valid") } else { (Paint::Bad, "refused") };
-    let documents = match reply.documents.len() {
-        1 => "1 document without errors".to_owned(),
-        count => format!("{count} documents without errors"),
-    };
-    let notes = if parts.is_empty() { String::new() } else { format!("; {}", parts.join(", ")) };
+    let documents = reply.documents.len();
+    let documents = format!("{documents} document{} without errors", plural(documents));
     text.push_str(&format!("{}: {documents}{notes}\n", style.paint(paint, verdict)));
     text
 }

@@ -12,7 +12,7 @@ use crate::state::{IdentityFile, IdentityRecord, PrefixRecord};
 
 /// No number is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoNumber {
+pub(crate) enum NoNumber {
     #[error("all {} identity numbers of workloads are in use", Identity::CLUSTER_MAX - Identity::CLUSTER_MIN + 1)]
     Workloads,
     #[error("all numbers for prefixes are in use")]
@@ -75,7 +75,8 @@ impl Identities {
         if let Some(identity) = self.prefixes.get(&prefix) {
             return Ok(*identity);
         }
-        let candidates = (0..LOCAL_COUNT).map(|n| Identity(Identity::SCOPE_LOCAL + (self.next_local + n) % LOCAL_COUNT));
+        let candidates =
+            (0..LOCAL_COUNT).map(|n| Identity(Identity::SCOPE_LOCAL + (self.next_local + n) % LOCAL_COUNT));
         let usable = |candidate: &Identity| candidate.0 != Identity::SCOPE_LOCAL;
         let mut free = candidates.filter(|candidate| usable(candidate) && !self.prefix_numbers.contains_key(candidate));
         let identity = free.next().ok_or(NoNumber::Prefixes)?;

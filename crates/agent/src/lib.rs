@@ -4,16 +4,28 @@
 //! One thread changes things ([`owner`]); tasks around it listen, watch and wire. Nothing here parses packets, writes maps or
 //! speaks netlink itself: that is `datapath`'s and `netlink`'s.
 
+mod agent;
+mod background;
 mod capabilities;
 mod core;
+mod doctor;
+mod endpoints;
 mod error;
 mod events;
+mod handler;
 mod identities;
 mod locks;
+mod metrics;
 mod node;
 mod owner;
+mod policies;
+mod policy_dir;
 mod settings;
+mod start;
 mod state;
+mod status;
 
-pub use error::AgentError;
+pub use doctor::examine;
+pub use error::{AgentError, StateError};
 pub use settings::Settings;
+pub use start::{CleanupReport, cleanup, run};

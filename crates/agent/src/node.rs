@@ -27,8 +27,11 @@ impl Node {
     pub(crate) fn from_view(view: &NodeView, settings: &NetworkSettings) -> Self {
         let foreign: BTreeMap<u32, &Link> =
             view.links.iter().filter(|link| link.owner().is_none()).map(|link| (link.index, link)).collect();
-        let addresses =
-            view.addresses.iter().filter(|address| foreign.contains_key(&address.ifindex)).map(|address| address.net.addr());
+        let addresses = view
+            .addresses
+            .iter()
+            .filter(|address| foreign.contains_key(&address.ifindex))
+            .map(|address| address.net.addr());
         let chosen: Vec<&Link> = if settings.devices.is_empty() {
             let with_default: BTreeSet<u32> =
                 view.routes.iter().filter(|route| route.is_default()).filter_map(|route| route.ifindex).collect();
@@ -51,8 +54,11 @@ impl Node {
 }
 
 fn device(link: &Link, view: &NodeView, masquerade: bool) -> DeviceSpec {
-    let mut own: Vec<&Address> =
-        view.addresses.iter().filter(|address| address.ifindex == link.index && masquerade && usable(address)).collect();
+    let mut own: Vec<&Address> = view
+        .addresses
+        .iter()
+        .filter(|address| address.ifindex == link.index && masquerade && usable(address))
+        .collect();
     own.sort_by_key(|address| (address.secondary, address.temporary));
     let v4 = own.iter().find_map(|address| match address.net {
         IpNet::V4(net) => Some(net.addr()),

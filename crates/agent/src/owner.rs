@@ -2,7 +2,6 @@
 //! together reach the kernel together.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::SystemTime;
 
@@ -67,10 +66,6 @@ impl Owner {
         &self.sync
     }
 
-    pub(crate) fn last_synced(&self) -> &Synced {
-        &self.last
-    }
-
     /// Desired state that waits for the kernel.
     pub(crate) fn pending(&self) -> bool {
         self.sync.error.is_some()
@@ -98,8 +93,7 @@ impl Owner {
                 }
                 self.sync.last = Some(Timestamp::from(SystemTime::now()));
                 let not_enforced = report.not_enforced.iter().map(|(id, error)| (*id, error.to_string())).collect();
-                self.last =
-                    Synced { error: None, not_enforced, refused: report.refused, epoch: self.sync.epoch };
+                self.last = Synced { error: None, not_enforced, refused: report.refused, epoch: self.sync.epoch };
                 self.sync.error = (!self.last.complete()).then(|| self.last.complaint());
             }
             Err(error) => {
@@ -201,6 +195,3 @@ impl OwnerHandle {
         self.change(Core::mark_dirty).await.map(|((), synced)| synced)
     }
 }
-
-/// Shared between the agent's parts.
-pub(crate) type SharedOwner = Arc<std::sync::OnceLock<OwnerHandle>>;

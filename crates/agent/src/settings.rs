@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nexin_runtime::logging::LogSettings;
 use nexin_runtime::section;
-use nexin_runtime::settings::{Choice, Field, HumanDuration, Loaded, PathText, Section, SettingsError, Sources, reference_table};
+use nexin_runtime::settings::{
+    Choice, Field, HumanDuration, Loaded, PathText, Section, SettingsError, Sources, reference_table,
+};
 use serde::{Deserialize, Serialize};
 
 /// When policy is enforced on an endpoint.

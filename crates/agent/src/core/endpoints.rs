@@ -67,7 +67,9 @@ pub(crate) enum EndpointError {
     Unknown(u16),
     #[error("{field} {value:?} cannot be used: {reason}")]
     Invalid { field: &'static str, value: String, reason: String },
-    #[error("container {container_id} has an interface {interface} already, in another network namespace or under another name")]
+    #[error(
+        "container {container_id} has an interface {interface} already, in another network namespace or under another name"
+    )]
     Differs { container_id: String, interface: String },
     #[error("all {} endpoint numbers are in use", KernelEndpoint::COUNT - 1)]
     NoNumber,
@@ -336,7 +338,9 @@ pub(crate) fn label_set(labels: &Labels) -> Result<LabelSet, EndpointError> {
         }
         let label = Label::parse(key, Source::K8s)?;
         match label.source {
-            Source::Reserved | Source::Cidr | Source::CidrGroup | Source::Fqdn => invalid("this source is Nexin's to give"),
+            Source::Reserved | Source::Cidr | Source::CidrGroup | Source::Fqdn => {
+                invalid("this source is Nexin's to give")
+            }
             _ => Ok(Label { value: Arc::from(value.as_str()), ..label }),
         }
     };

@@ -5,6 +5,7 @@
 
 mod endpoints;
 mod policies;
+mod questions;
 mod resolve;
 mod views;
 
@@ -24,6 +25,7 @@ use nexin_runtime::settings::Choice;
 
 pub(crate) use endpoints::{CoreEndpoint, EndpointError, Reserved, Wired};
 pub(crate) use policies::{PolicyError, UploadText, applied_reply, policy_ref};
+pub(crate) use questions::{Explained, QuestionError, verdict};
 
 use crate::error::AgentError;
 use crate::events::SharedDirectory;
@@ -59,7 +61,12 @@ pub(crate) struct Core {
 
 impl Core {
     /// Takes over what was saved. Documents and endpoints are known when this returns; nothing is wired yet.
-    pub(crate) fn new(settings: Arc<Settings>, store: Store, saved: Saved, directory: SharedDirectory) -> Result<Self, AgentError> {
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        store: Store,
+        saved: Saved,
+        directory: SharedDirectory,
+    ) -> Result<Self, AgentError> {
         let pools = [pool_net(&settings.ipam.ipv4_pool), pool_net(&settings.ipam.ipv6_pool)];
         let pools = pools.into_iter().flatten().map(Pool::new).collect::<Result<Vec<_>, _>>()?;
         let mut core = Self {
@@ -215,4 +222,3 @@ fn engine_config(settings: &Settings) -> Config {
 fn lower_options(settings: &Settings) -> LowerOptions {
     LowerOptions { cluster_name: settings.agent.cluster_name.as_str().into(), ..LowerOptions::default() }
 }
-

@@ -187,7 +187,10 @@ impl Core {
     }
 
     /// Lowered documents of a text that could be applied, for simulations.
-    pub(crate) fn read_documents(&self, upload: &UploadText) -> Result<(Vec<rule::Document>, Vec<Diagnostic>), PolicyError> {
+    pub(crate) fn read_documents(
+        &self,
+        upload: &UploadText,
+    ) -> Result<(Vec<rule::Document>, Vec<Diagnostic>), PolicyError> {
         self.read(upload).map(|read| (read.documents, read.warnings))
     }
 
@@ -226,7 +229,8 @@ impl Core {
             }
             let missing = record.in_force.iter().filter(|key| !self.sources.contains_key(key)).count();
             if missing > 0 {
-                let note = format!("{}: {missing} documents that were in force cannot be used by this version", record.file);
+                let note =
+                    format!("{}: {missing} documents that were in force cannot be used by this version", record.file);
                 tracing::error!(?diagnostics, "{note}");
                 self.quarantined.push(note);
             }
@@ -430,7 +434,9 @@ pub(crate) fn diagnostics(found: &[input::Diagnostic]) -> Vec<Diagnostic> {
 /// What status says of a file that is not in force.
 fn problem(error: &PolicyError) -> String {
     let first = match error {
-        PolicyError::Invalid(diagnostics) | PolicyError::NotEnforceable(diagnostics) => diagnostics.iter().max_by_key(|d| d.severity),
+        PolicyError::Invalid(diagnostics) | PolicyError::NotEnforceable(diagnostics) => {
+            diagnostics.iter().max_by_key(|d| d.severity)
+        }
         _ => None,
     };
     match first {
@@ -441,7 +447,9 @@ fn problem(error: &PolicyError) -> String {
 
 /// Name of the state file of a watched file: its path with a hash, since paths have slashes and may be long.
 fn file_upload_name(file: &str) -> String {
-    let hash = file.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = file
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("file-{hash:016x}")
 }
 
@@ -464,7 +472,11 @@ pub(crate) fn document_key(reference: &PolicyRef) -> DocumentKey {
         PolicyKind::ClusterNetworkPolicy => Kind::ClusterNetworkPolicy,
         PolicyKind::CiliumCidrGroup => Kind::CiliumCIDRGroup,
     };
-    DocumentKey { kind, namespace: reference.namespace.as_deref().map(Into::into), name: reference.name.as_str().into() }
+    DocumentKey {
+        kind,
+        namespace: reference.namespace.as_deref().map(Into::into),
+        name: reference.name.as_str().into(),
+    }
 }
 
 /// The API's answer to a change that is in force.

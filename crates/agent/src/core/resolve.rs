@@ -62,13 +62,10 @@ impl Core {
         self.dirty = true;
     }
 
-    /// Labels of a workload's place and its own, before policies pick what counts.
-    fn labels_of(&self, id: u16) -> Option<LabelSet> {
-        let record = &self.endpoints.get(&id)?.record;
-        let own = record.labels.as_ref()?;
+    pub(super) fn namespace_labels(&self, namespace: &str) -> Vec<(Arc<str>, Arc<str>)> {
         let mut namespace_labels: Vec<(Arc<str>, Arc<str>)> = self
             .namespaces
-            .get(&record.namespace)
+            .get(namespace)
             .into_iter()
             .flatten()
             .map(|(key, value)| (Arc::from(key.as_str()), Arc::from(value.as_str())))
@@ -76,8 +73,16 @@ impl Core {
         let name_key = "kubernetes.io/metadata.name";
         // Kubernetes gives this label to every namespace; selectors of published policies rely on it.
         if !namespace_labels.iter().any(|(key, _)| &**key == name_key) {
-            namespace_labels.push((name_key.into(), record.namespace.as_str().into()));
+            namespace_labels.push((name_key.into(), namespace.into()));
         }
+        namespace_labels
+    }
+
+    /// Labels of a workload's place and its own, before policies pick what counts.
+    pub(super) fn labels_of(&self, id: u16) -> Option<LabelSet> {
+        let record = &self.endpoints.get(&id)?.record;
+        let own = record.labels.as_ref()?;
+        let namespace_labels = self.namespace_labels(&record.namespace);
         let labels = EndpointLabels {
             cluster: &self.settings.agent.cluster_name,
             namespace: &record.namespace,
@@ -168,7 +173,9 @@ impl Core {
                     self.engine.upsert_identity(identity, labels.clone().into());
                     cidrs.insert(*prefix, identity);
                 }
-                Err(error) => tracing::error!(%prefix, %error, "prefix has no identity; it is treated as the rest of the world"),
+                Err(error) => {
+                    tracing::error!(%prefix, %error, "prefix has no identity; it is treated as the rest of the world")
+                }
             }
         }
         for (prefix, identity) in &self.desired.cidrs {

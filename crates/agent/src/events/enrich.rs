@@ -39,7 +39,8 @@ pub(crate) fn enrich(event: &Event, directory: &Directory, clock: &Clock) -> Opt
     let source = party(directory, event, event.source, ports.0, event.source_identity, event.source_endpoint);
     let destination =
         party(directory, event, event.destination, ports.1, event.destination_identity, event.destination_endpoint);
-    let direction = if event.direction == KernelDirection::Egress as u8 { Direction::Egress } else { Direction::Ingress };
+    let direction =
+        if event.direction == KernelDirection::Egress as u8 { Direction::Egress } else { Direction::Ingress };
     let reason = DropReason::from_code(event.reason).filter(|_| kind == EventType::Drop);
     let by_policy = kind == EventType::Verdict
         || matches!(reason, Some(DropReason::PolicyDenied | DropReason::PolicyDenyRule | DropReason::NoConfiguration));
@@ -195,7 +196,9 @@ fn explain(flow: &FlowEvent, reason: Option<DropReason>) -> Option<String> {
         (Some(Verdict::DefaultDeny), None) => {
             Some(format!("no rule allows it, and {} is isolated by the settings or its labels", subject(flow)))
         }
-        (Some(Verdict::Audit), Some(rule)) => Some(format!("would be refused by {}; audit mode let it through", place(rule))),
+        (Some(Verdict::Audit), Some(rule)) => {
+            Some(format!("would be refused by {}; audit mode let it through", place(rule)))
+        }
         (Some(Verdict::Audit), None) => Some("would be refused; audit mode let it through".to_owned()),
         _ => match (reason, flow.reason_code) {
             (Some(reason), _) => Some(reason.text().to_owned()),
@@ -283,7 +286,9 @@ mod tests {
         assert_eq!(flow.kernel_source, "policy.rs:42");
         assert_eq!(
             flow.explanation.as_deref(),
-            Some("no rule allows it: CiliumNetworkPolicy/space/landing (sw.yaml:9) isolates space/deathstar for what it receives")
+            Some(
+                "no rule allows it: CiliumNetworkPolicy/space/landing (sw.yaml:9) isolates space/deathstar for what it receives"
+            )
         );
     }
 

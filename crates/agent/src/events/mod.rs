@@ -7,5 +7,5 @@ mod recorder;
 
 pub(crate) use directory::{RuleEntry, SharedDirectory, Workload};
 pub(crate) use enrich::{Clock, enrich};
-pub(crate) use hub::{Hub, LostSoFar};
+pub(crate) use hub::Hub;
 pub(crate) use recorder::SeenFlow;

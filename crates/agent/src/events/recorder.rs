@@ -77,3 +77,16 @@ fn seen(event: &FlowEvent) -> Option<SeenFlow> {
     let port = PortProtocol { port, protocol: event.protocol };
     Some(SeenFlow { source: source.address, destination: destination.address, port })
 }
+
+impl SeenFlow {
+    /// A tracked flow of the datapath. ICMP is tracked by its identifier, which is no port: an echo is assumed.
+    pub(crate) fn of_tracked(flow: &nexin_datapath::Flow) -> Self {
+        let protocol = Protocol::from_number(flow.protocol);
+        let port = match protocol {
+            Protocol::Icmp => 8,
+            Protocol::Icmp6 => 128,
+            _ => flow.destination.1,
+        };
+        Self { source: flow.source.0, destination: flow.destination.0, port: PortProtocol { port, protocol } }
+    }
+}

@@ -227,6 +227,8 @@ pub struct DirectionAnswer {
     pub rules: Vec<SpokenRule>,
     /// Policies that isolate this direction, so that what no rule allows is refused.
     pub isolated_by: Vec<PolicyRef>,
+    /// Why, in one line.
+    pub reason: String,
     /// What it would be with shadow policies in force, where that differs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub shadow_verdict: Option<Verdict>,

@@ -12,6 +12,10 @@ const VETH_INFO_PEER: u16 = 1;
 const IFLA_INET_CONF: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_MODE_NONE: u8 = 1;
+/// Place of `forwarding` among a link's settings, as 32-bit words: `IPV4_DEVCONF_FORWARDING` counts from one
+/// (`linux/ip.h`), `DEVCONF_FORWARDING` from zero (`linux/ipv6.h`).
+const FORWARDING_WORD: usize = 0;
+const IFLA_INET6_CONF: u16 = 2;
 
 /// A link as the kernel reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +36,9 @@ pub struct Link {
     pub peer_index: Option<u32>,
     /// Bridge or bond it belongs to.
     pub master: Option<u32>,
+    /// Packets that come in here may go on to another link. None where the link has no IPv4 (IPv6) settings.
+    pub forwarding_v4: Option<bool>,
+    pub forwarding_v6: Option<bool>,
 }
 
 impl Link {
@@ -56,6 +63,8 @@ impl Link {
             kind: None,
             peer_index: None,
             master: None,
+            forwarding_v4: None,
+            forwarding_v6: None,
         };
         for (kind, value) in wire::attributes(body.get(16..)?) {
             match kind {
@@ -68,6 +77,10 @@ impl Link {
                 libc::IFLA_LINKINFO => {
                     link.kind =
                         wire::attributes(value).find(|(k, _)| *k == libc::IFLA_INFO_KIND).map(|(_, v)| wire::text(v));
+                }
+                libc::IFLA_AF_SPEC => {
+                    link.forwarding_v4 = forwarding(value, libc::AF_INET, IFLA_INET_CONF);
+                    link.forwarding_v6 = forwarding(value, libc::AF_INET6, IFLA_INET6_CONF);
                 }
                 _ => {}
             }
@@ -91,25 +104,23 @@ pub struct VethSpec<'a> {
 impl VethSpec<'_> {
     /// Both ends stay down. Refused with `EEXIST` when either name is taken, and then nothing is made.
     pub fn create(&self) -> Request {
-        let (up, peer) = (self.end(self.name, self.mac), ifinfo(0, 0, 0));
-        let builder = wire::Builder::new(libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &ifinfo(0, 0, 0));
-        let builder = up(builder).nest(libc::IFLA_LINKINFO, &[], |b| {
+        self.create_as(0)
+    }
+
+    /// With a number for this end; 0: the kernel's choice, as that of the peer always is. `EBUSY` when it is taken.
+    pub(crate) fn create_as(&self, index: u32) -> Request {
+        let builder =
+            wire::Builder::new(libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &ifinfo(index, 0, 0));
+        let builder = self.end(self.name, self.mac)(builder).nest(libc::IFLA_LINKINFO, &[], |b| {
             b.string(libc::IFLA_INFO_KIND, "veth").nest(libc::IFLA_INFO_DATA, &[], |b| {
-                b.nest(VETH_INFO_PEER, &peer, |b| {
+                b.nest(VETH_INFO_PEER, &ifinfo(0, 0, 0), |b| {
                     let fd = self.peer_netns.file().as_raw_fd().cast_unsigned();
                     self.end(self.peer_name, self.peer_mac)(b).u32(libc::IFLA_NET_NS_FD, fd)
                 })
             })
         });
-        Request::new(
-            builder,
-            format!(
-                "link add {} type veth peer {} in {}",
-                self.name,
-                self.peer_name,
-                self.peer_netns.origin().display()
-            ),
-        )
+        let peer = format!("{} in {}", self.peer_name, self.peer_netns.origin().display());
+        Request::new(builder, format!("link add {} type veth peer {peer}", self.name))
     }
 
     fn end(&self, name: &IfName, mac: Mac) -> impl FnOnce(wire::Builder) -> wire::Builder {
@@ -208,6 +219,12 @@ impl Netlink {
             None => Ok(false),
         }
     }
+}
+
+fn forwarding(families: &[u8], family: i32, settings: u16) -> Option<bool> {
+    let (_, own) = wire::attributes(families).find(|(kind, _)| i32::from(*kind) == family)?;
+    let (_, words) = wire::attributes(own).find(|(kind, _)| *kind == settings)?;
+    wire::u32_at(words, FORWARDING_WORD * 4).map(|value| value != 0)
 }
 
 /// `struct ifinfomsg`.

@@ -166,6 +166,15 @@ impl Netlink {
         Ok(routes)
     }
 
+    /// Packets to `ip` are for this namespace itself.
+    pub(crate) fn is_local(&mut self, ip: IpAddr) -> Result<bool> {
+        let body = [wire::family(ip), if ip.is_ipv4() { 32 } else { 128 }, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let builder = wire::Builder::new(libc::RTM_GETROUTE, 0, &body).ip(libc::RTA_DST, ip);
+        let unreachable = &[Errno::ENETUNREACH, Errno::EHOSTUNREACH];
+        let answers = self.ask(&[Request::new(builder, format!("route get {ip}")).fine_if(unreachable)])?;
+        Ok(answers.iter().flatten().any(|answer| answer.body.get(7) == Some(&libc::RTN_LOCAL)))
+    }
+
     fn dump_routes(&mut self, protocol: u8) -> Result<Vec<Route>> {
         let mut all = Vec::new();
         for family in [libc::AF_INET, libc::AF_INET6] {

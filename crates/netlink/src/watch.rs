@@ -38,6 +38,9 @@ pub enum Change {
 pub struct Watcher {
     socket: AsyncFd<OwnedFd>,
     ready: VecDeque<Change>,
+    /// Notifications were lost, and the queue is not empty yet. Until it is, the kernel drops more without a word
+    /// (`NETLINK_S_CONGESTED` in `net/netlink/af_netlink.c`), so a resync told earlier would miss those.
+    overrun: bool,
     buffer: Vec<u8>,
 }
 
@@ -48,7 +51,7 @@ impl Watcher {
         let fd = if netns.is_current()? { open()? } else { netns.run(open)?? };
         // SAFETY: the value owns the descriptor, never hands it out and closes it only after it is deregistered.
         let socket = unsafe { AsyncFd::register(fd) }.map_err(|e| Error::io("watch a netlink socket", e))?;
-        Ok(Self { socket, ready: VecDeque::new(), buffer: vec![0; 64 * 1024] })
+        Ok(Self { socket, ready: VecDeque::new(), overrun: false, buffer: vec![0; 64 * 1024] })
     }
 
     /// The next change. Cancel safe: nothing is lost when the future is dropped.
@@ -63,9 +66,14 @@ impl Watcher {
                 Ok(length) => self.ready.extend(
                     wire::messages(&self.buffer[..length]).filter_map(|m| m.map_or(Some(Change::Resync), read)),
                 ),
-                Err(Errno::EAGAIN) => guard.clear_ready(),
+                Err(Errno::EAGAIN) => {
+                    guard.clear_ready();
+                    if std::mem::take(&mut self.overrun) {
+                        self.ready.push_back(Change::Resync);
+                    }
+                }
                 Err(Errno::EINTR) => {}
-                Err(Errno::ENOBUFS) => self.ready.push_back(Change::Resync),
+                Err(Errno::ENOBUFS) => self.overrun = true,
                 Err(e) => return Err(Error::io("receive netlink notifications", e)),
             }
         }

@@ -63,12 +63,9 @@ fn tables(netns: &Netns) -> String {
     let mut netlink = netns.netlink().unwrap();
     let mut links: Vec<_> = netlink.links().unwrap().into_iter().map(|l| l.name).collect();
     links.sort();
-    format!(
-        "{links:?} {:?} {:?} {:?}",
-        netlink.addresses().unwrap(),
-        netlink.routes().unwrap(),
-        netlink.neighbours().unwrap()
-    )
+    let mut lines: Vec<_> = netlink.routes().unwrap().into_iter().map(|route| format!("{route:?}")).collect();
+    lines.sort();
+    format!("{links:?} {lines:#?} {:?} {:?}", netlink.addresses().unwrap(), netlink.neighbours().unwrap())
 }
 
 #[tokio::test]
@@ -90,7 +87,7 @@ async fn both_sides_talk_in_both_families_and_removal_is_complete() {
     assert!(sh(&world.host, "ip route get 10.78.0.5").contains("src 10.78.0.1"));
     assert!(sh(&world.host, "ip -6 route get fd78::5").contains("src fd78::1"));
     assert!(sh(&world.host, "ip route show proto 78").contains(wired.host_ifname.as_str()));
-    assert!(!sh(&world.workload, "ip -6 addr show dev eth0").contains("tentative"));
+    assert!(!sh(&world.workload, "ip -6 addr show dev eth0 scope global").contains("tentative"));
     assert_eq!(
         sh(&world.host, &format!("ip -6 addr show dev {}", wired.host_ifname)),
         "",
@@ -227,14 +224,10 @@ async fn the_pair_ends_with_its_namespace() {
     let workload = Netns::create().unwrap();
     let spec = WorkloadSpec { netns: workload.path(), ..world.spec("nine") };
     let mut changes = nexin_netlink::Watcher::open(&world.host).unwrap();
-    world.wiring.attach_workload(spec.clone()).await.unwrap();
+    let wired = world.wiring.attach_workload(spec.clone()).await.unwrap();
     drop(workload);
-    loop {
-        if let nexin_netlink::Change::LinkGone(link) = changes.next().await.unwrap() {
-            assert_eq!(link.name, spec.host_ifname.as_str());
-            break;
-        }
-    }
+    let gone = |change| matches!(change, nexin_netlink::Change::LinkGone(link) if link.index == wired.host_ifindex);
+    while !gone(changes.next().await.unwrap()) {}
     assert_eq!(world.wiring.check(spec.clone(), Scope::Both).await.unwrap(), [Drift::LinkMissing(Side::Host)]);
     assert!(!world.wiring.detach_workload(spec.host_ifname, "nine".into()).await.unwrap());
 }
@@ -248,4 +241,30 @@ async fn gateway_addresses_follow_the_plan() {
     let global: Vec<_> = view.addresses.iter().filter(|a| a.ours).map(|a| a.net.addr()).collect();
     assert_eq!(global, [ip("10.79.0.1")]);
     assert!(view.links.iter().all(|link| link.loopback && link.up));
+}
+
+#[tokio::test]
+async fn the_first_packet_passes_at_once() {
+    // New namespaces give both ends the same number: the case in which the kernel would wait.
+    for _ in 0..5 {
+        let world = World::new().await;
+        let wired = world.wiring.attach_workload(world.spec("ten")).await.unwrap();
+        assert_ne!(wired.host_ifindex, wired.container_ifindex);
+        sh(&world.host, "ping -c1 -W1 10.78.0.5");
+        sh(&world.workload, "ping -c1 -W1 fd78::1");
+    }
+}
+
+#[tokio::test]
+async fn a_pair_made_ahead_is_down_until_it_is_attached() {
+    let world = World::new().await;
+    let spec = world.spec("eleven");
+    let made = world.wiring.make_links(spec.clone()).await.unwrap();
+    assert!(made.created);
+    let link = world.host_netlink().link(&spec.host_ifname).unwrap().unwrap();
+    assert_eq!((link.up, link.owner()), (false, Some("eleven")));
+    assert_eq!(world.workload.netlink().unwrap().link(&spec.container_ifname).unwrap().map(|l| l.up), Some(false));
+    let attached = world.wiring.attach_workload(spec.clone()).await.unwrap();
+    assert_eq!((attached.host_ifindex, attached.container_ifindex), (made.host_ifindex, made.container_ifindex));
+    assert_eq!(world.wiring.check(spec, Scope::Both).await.unwrap(), []);
 }

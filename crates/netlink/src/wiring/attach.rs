@@ -1,10 +1,12 @@
 //! Making and removing. Blocking; called in the host's network namespace.
 
+use super::settle::settle;
 use super::{GatewayPlan, Swept, WiredLinks, WorkloadSpec};
 use crate::{
     Address, Error, Family, IfName, Link, LinkSysctl, Netlink, Netns, NodeSysctl, Request, Result, VethSpec,
     name::looks_like_ours, route::RouteSpec,
 };
+use ipnet::IpNet;
 use nix::errno::Errno;
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -14,6 +16,8 @@ const IPV4_DEVCONF_SEND_REDIRECTS: u16 = 5;
 const IPV4_DEVCONF_RP_FILTER: u16 = 8;
 /// `lo` is the first link of every namespace (`LOOPBACK_IFINDEX`).
 const LOOPBACK: u32 = 1;
+/// So many interface numbers are tried when the kernel's own choice is no good.
+const INDEX_TRIES: u32 = 16;
 /// Of `accept_ra`: accept advertisements although forwarding.
 const ACCEPT_RA_ALWAYS: i64 = 2;
 
@@ -26,8 +30,9 @@ pub(super) fn prepare_node(netlink: &mut Netlink, plan: &GatewayPlan) -> Result<
         netlink.addresses()?.into_iter().filter(|a| a.ifindex == LOOPBACK && a.ours && !wanted.contains(&a.net));
     let mut requests: Vec<_> = stale.map(|a| Address::delete(LOOPBACK, a.net)).collect();
     requests.push(Link::set_up(LOOPBACK, true));
-    requests.extend(wanted.into_iter().map(|net| Address::add(LOOPBACK, net)));
-    netlink.run(&requests)
+    requests.extend(wanted.iter().map(|net| Address::add(LOOPBACK, *net)));
+    netlink.run(&requests)?;
+    settle(netlink, wanted.iter().map(IpNet::addr))
 }
 
 fn forward(netlink: &mut Netlink, plan: &GatewayPlan) -> Result<()> {
@@ -59,32 +64,46 @@ fn keep_router_advertisements(netlink: &mut Netlink) -> Result<()> {
 }
 
 pub(super) fn attach(netlink: &mut Netlink, netns: &Netns, spec: &WorkloadSpec) -> Result<WiredLinks> {
-    if let Some(v6) = spec.addresses.iter().find_map(|plan| as_v6(plan.address)).filter(|_| !Family::V6.available()) {
-        return Err(Error::NoIpv6(v6));
-    }
-    let (found, existed) = match find(netlink, netns, spec)? {
-        Some(link) => (link, true),
-        None => (create(netlink, netns, spec)?, false),
-    };
-    let done = finish(netlink, netns, spec, &found, existed);
+    let (host, existed) = obtain(netlink, netns, spec)?;
+    let done = finish(netlink, netns, spec, &host, existed);
     if done.is_err() && !existed {
-        // The error that stopped the wiring is the one to report; a later sweep gets what this cannot remove.
-        if let Err(e) = netlink.run(&[Link::delete(found.index)]) {
-            tracing::warn!(link = %spec.host_ifname, error = %e, "link of a failed attach stays until the next sweep");
-        }
+        undo(netlink, &host);
     }
     done
 }
 
 /// Only the pair, signed and down: nothing can pass until [`attach`] completes it.
 pub(super) fn make(netlink: &mut Netlink, netns: &Netns, spec: &WorkloadSpec) -> Result<WiredLinks> {
-    let (host, existed) = match find(netlink, netns, spec)? {
-        Some(link) => (link, true),
-        None => (create(netlink, netns, spec)?, false),
-    };
+    let (host, existed) = obtain(netlink, netns, spec)?;
+    let container_ifindex = host.peer_index.ok_or(Error::Malformed("veth link without a peer"))?;
+    Ok(wired(spec, &host, container_ifindex, existed))
+}
+
+/// The pair and whether it was there, signed.
+fn obtain(netlink: &mut Netlink, netns: &Netns, spec: &WorkloadSpec) -> Result<(Link, bool)> {
+    if let Some(v6) = spec.addresses.iter().find_map(|plan| as_v6(plan.address)).filter(|_| !Family::V6.available()) {
+        return Err(Error::NoIpv6(v6));
+    }
+    if let Some(link) = find(netlink, netns, spec)? {
+        return Ok((link, true));
+    }
+    let host = create(netlink, netns, spec)?;
     let signed = netlink.run(&[Link::set_owner(host.index, &spec.owner), Link::set_no_link_local(host.index)]);
-    let container_ifindex = netns.netlink()?.link(&spec.container_ifname)?.map_or(0, |link| link.index);
-    signed.map(|()| WiredLinks {
+    if signed.is_err() {
+        undo(netlink, &host);
+    }
+    signed.map(|()| (host, false))
+}
+
+/// The error that stopped the wiring is the one to report; a later sweep gets what this cannot remove.
+fn undo(netlink: &mut Netlink, host: &Link) {
+    if let Err(e) = netlink.run(&[Link::delete(host.index)]) {
+        tracing::warn!(link = host.name, error = %e, "link of a failed attach stays until the next sweep");
+    }
+}
+
+fn wired(spec: &WorkloadSpec, host: &Link, container_ifindex: u32, existed: bool) -> WiredLinks {
+    WiredLinks {
         host_ifindex: host.index,
         host_ifname: spec.host_ifname.clone(),
         mac: spec.workload_mac(),
@@ -93,15 +112,14 @@ pub(super) fn make(netlink: &mut Netlink, netns: &Netns, spec: &WorkloadSpec) ->
         container_ifname: spec.container_ifname.clone(),
         mtu: spec.mtu,
         created: !existed,
-    })
+    }
 }
 
 fn finish(netlink: &mut Netlink, netns: &Netns, spec: &WorkloadSpec, host: &Link, existed: bool) -> Result<WiredLinks> {
-    let container_ifindex = netns.run(|| wire_workload(spec, existed))??;
-    let (mac, gateway_mac) = (spec.workload_mac(), spec.gateway_mac());
-    let mut requests = vec![Link::set_owner(host.index, &spec.owner)];
-    if host.mac != Some(gateway_mac) {
-        requests.push(Link::set_mac(host.index, gateway_mac));
+    let (mut inside, container) = netns.run(|| wire_workload(spec, existed))??;
+    let mut requests = Vec::new();
+    if host.mac != Some(spec.gateway_mac()) {
+        requests.push(Link::set_mac(host.index, spec.gateway_mac()));
     }
     if host.mtu != spec.mtu {
         requests.push(Link::set_mtu(host.index, spec.mtu));
@@ -123,21 +141,16 @@ fn finish(netlink: &mut Netlink, netns: &Netns, spec: &WorkloadSpec, host: &Link
     requests.extend(spec.host_routes(host.index).map(|route| route.add()));
     requests.extend(spec.host_neighbours(host.index).map(|neighbour| neighbour.add()));
     netlink.run(&requests)?;
-    Ok(WiredLinks {
-        host_ifindex: host.index,
-        host_ifname: spec.host_ifname.clone(),
-        mac,
-        gateway_mac,
-        container_ifindex,
-        container_ifname: spec.container_ifname.clone(),
-        mtu: spec.mtu,
-        created: !existed,
-    })
+    // The end that came up first had no carrier yet, and drops packets until the kernel's link watcher has run. Asking for
+    // the link makes it run (`rtnl_getlink`, Linux 6.8).
+    inside.link(&spec.container_ifname)?;
+    settle(&mut inside, spec.addresses.iter().map(|plan| plan.address))?;
+    Ok(wired(spec, host, container.index, existed))
 }
 
 /// In the workload's namespace. IPv6 is settled before the link comes up, or the kernel would begin to look for routers
 /// and duplicates.
-fn wire_workload(spec: &WorkloadSpec, existed: bool) -> Result<u32> {
+fn wire_workload(spec: &WorkloadSpec, existed: bool) -> Result<(Netlink, Link)> {
     let mut netlink = Netlink::open()?;
     let name = &spec.container_ifname;
     let link = netlink.link(name)?.ok_or_else(|| Error::NoSuchLink(name.to_string()))?;
@@ -164,7 +177,7 @@ fn wire_workload(spec: &WorkloadSpec, existed: bool) -> Result<u32> {
     requests.extend(spec.workload_routes(link.index).iter().map(RouteSpec::add));
     requests.extend(spec.workload_neighbours(link.index).map(|neighbour| neighbour.add()));
     netlink.run(&requests)?;
-    Ok(link.index)
+    Ok((netlink, link))
 }
 
 /// The pair if it is there and whole. What an attach that was cut off left behind is removed.
@@ -190,6 +203,24 @@ fn is_remnant(link: &Link) -> bool {
 }
 
 fn create(netlink: &mut Netlink, netns: &Netns, spec: &WorkloadSpec) -> Result<Link> {
+    let made = create_pair(netlink, netns, spec, 0)?;
+    if made.peer_index != Some(made.index) {
+        return Ok(made);
+    }
+    // Two ends with one number, as happens in new namespaces: the kernel takes that for "no other end" and may wait a
+    // second before it lets packets pass (`linkwatch_urgent_event`). The peer's next number is the one after this.
+    netlink.run(&[Link::delete(made.index)])?;
+    for index in made.index + 2..made.index + 2 + INDEX_TRIES {
+        match create_pair(netlink, netns, spec, index) {
+            Err(Error::Refused { errno: Errno::EBUSY, .. }) => {}
+            other => return other,
+        }
+    }
+    create_pair(netlink, netns, spec, 0)
+}
+
+/// `index` of the host's end; 0 leaves the choice to the kernel.
+fn create_pair(netlink: &mut Netlink, netns: &Netns, spec: &WorkloadSpec, index: u32) -> Result<Link> {
     let veth = VethSpec {
         name: &spec.host_ifname,
         mac: spec.gateway_mac(),
@@ -198,20 +229,22 @@ fn create(netlink: &mut Netlink, netns: &Netns, spec: &WorkloadSpec) -> Result<L
         peer_netns: netns,
         mtu: spec.mtu,
     };
-    match netlink.run(&[veth.create()]) {
+    match netlink.run(&[veth.create_as(index)]) {
         Ok(()) => netlink.link(&spec.host_ifname)?.ok_or_else(|| Error::NoSuchLink(spec.host_ifname.to_string())),
-        Err(Error::Refused { errno: Errno::EEXIST, .. }) => {
-            let mut inside = netns.netlink()?;
-            let taken = match inside.link(&spec.container_ifname)? {
-                Some(link) => link,
-                None => {
-                    netlink.link(&spec.host_ifname)?.ok_or_else(|| Error::NoSuchLink(spec.host_ifname.to_string()))?
-                }
-            };
-            Err(Error::Occupied { owner: taken.owner().map(str::to_owned), name: taken.name })
-        }
+        Err(Error::Refused { errno: Errno::EEXIST, .. }) => Err(taken(netlink, netns, spec)?),
         Err(e) => Err(e),
     }
+}
+
+/// Which of the two names is in use, and by whom.
+fn taken(netlink: &mut Netlink, netns: &Netns, spec: &WorkloadSpec) -> Result<Error> {
+    let inside = netns.netlink()?.link(&spec.container_ifname)?;
+    let holder = match inside {
+        Some(link) => Some(link),
+        None => netlink.link(&spec.host_ifname)?,
+    };
+    let holder = holder.ok_or_else(|| Error::NoSuchLink(spec.host_ifname.to_string()))?;
+    Ok(Error::Occupied { owner: holder.owner().map(str::to_owned), name: holder.name })
 }
 
 fn stale_routes(netlink: &mut Netlink, spec: &WorkloadSpec, ifindex: u32) -> Result<Vec<Request>> {

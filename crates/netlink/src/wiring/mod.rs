@@ -6,6 +6,7 @@
 mod attach;
 mod check;
 mod plan;
+mod settle;
 
 pub use check::{Drift, Side};
 pub use plan::{AddressPlan, GatewayPlan, WiredLinks, WorkloadSpec};

@@ -1,10 +1,12 @@
 //! Compiled form of one direction's rule set: what `datapath` loads, and what `explain` and `simulate` ask.
 
-use std::collections::BTreeMap;
+mod members;
 
 use nexin_abi::Identity;
 use nexin_abi::maps::policy::{Decision, Page, Policy, Slot, Verdict};
 use nexin_verdict::Tables;
+
+pub use members::Members;
 
 /// Content address of a rule set: equal rules (and equal shadow rules) have equal keys, whoever they select.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,7 +22,7 @@ pub struct PolicyTables {
     /// Class (index into `decisions`) of identities that are not in `members`.
     pub everyone_else: u32,
     /// Identity -> class, where it differs from `everyone_else`.
-    pub members: BTreeMap<Identity, u32>,
+    pub members: Members,
     pub decisions: Vec<Decision>,
     pub ports: Vec<Page>,
     pub blocks: Vec<Page>,
@@ -33,7 +35,7 @@ impl Tables for PolicyTables {
     }
 
     fn class(&self, _policy: u32, identity: Identity) -> Option<u32> {
-        self.members.get(&identity).copied()
+        self.members.get(identity)
     }
 
     fn decision(&self, class: u32) -> Option<Decision> {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use nexin_abi::Identity;
 use nexin_abi::maps::KernelMap;
 use nexin_abi::maps::policy::{ClassKey, Decision, Page, Policies, Policy, Slot};
 use nexin_policy::tables::PolicyTables;
@@ -10,14 +11,17 @@ use nexin_policy::tables::PolicyTables;
 use super::{Ensured, LoadedPolicy, PolicyStore, decision_slots, page_slots};
 use crate::error::{Error, Result};
 
-/// Whether `new` differs from `old` only by identities that came or went and by what was appended to its tables.
-pub(super) fn extends(old: &PolicyTables, new: &PolicyTables) -> bool {
-    new.everyone_else == old.everyone_else
+/// Identities that came or went from `old` to `new`, where nothing else differs but what was appended to the tables.
+pub(super) fn extension(old: &PolicyTables, new: &PolicyTables) -> Option<Vec<Identity>> {
+    let appended = new.everyone_else == old.everyone_else
         && new.decisions.starts_with(&old.decisions)
         && new.ports.starts_with(&old.ports)
         && new.blocks.starts_with(&old.blocks)
-        && new.verdicts.starts_with(&old.verdicts)
-        && old.members.iter().all(|(identity, class)| new.members.get(identity).is_none_or(|now| now == class))
+        && new.verdicts.starts_with(&old.verdicts);
+    let changed = new.members.changed_since(&old.members);
+    // An identity that changes its class is no extension: the kernel's entry for it would be rewritten in place.
+    let moved = |identity: &Identity| old.members.get(*identity).is_some() && new.members.get(*identity).is_some();
+    (appended && !changed.iter().any(moved)).then_some(changed)
 }
 
 /// Kernel indices of one policy's pages while it is being translated.
@@ -203,42 +207,49 @@ impl PolicyStore {
         Ok(())
     }
 
-    /// Brings a loaded policy from `old` to `new`, which extends it.
+    /// Brings a loaded policy to `new`, which extends it by `changed` identities.
     pub(super) fn extend(
         &mut self,
         number: u32,
-        old: &Arc<PolicyTables>,
         new: &Arc<PolicyTables>,
+        changed: &[Identity],
     ) -> Result<(u32, Ensured)> {
-        let mut classes = self.acquire_classes(new, old.decisions.len())?;
-        let Some(policy) = self.loaded.get(&number) else {
+        let known = self.loaded.get(&number).map_or(0, |policy| policy.classes.len());
+        let classes = self.acquire_classes(new, known)?;
+        let Some(policy) = self.loaded.get_mut(&number) else {
             self.release_classes(&classes);
             return Err(Error::UnknownPolicy(new.key));
         };
-        let mut all = policy.classes.clone();
-        all.extend_from_slice(&classes);
-        let wanted = LoadedPolicy::new(new.clone(), all);
-        let added: Vec<(ClassKey, u32)> = wanted
-            .members
+        policy.classes.extend_from_slice(&classes);
+        let added: Vec<(ClassKey, u32)> = changed
             .iter()
-            .filter(|(identity, _)| !old.members.contains_key(identity))
-            .map(|(&identity, &class)| (ClassKey { policy: number, identity }, class))
+            .filter_map(|&identity| {
+                let class = policy.classes.get(new.members.get(identity)? as usize).copied().unwrap_or(0);
+                Some((ClassKey { policy: number, identity }, class))
+            })
             .collect();
         // An identity that went and came back before the sweep still has its entry counted.
         let back = added.iter().filter(|(key, _)| self.stale.contains(&(number, key.identity))).count();
         self.class_entries -= back.min(self.class_entries);
         if let Err(e) = self.insert_classes(&added) {
             self.class_entries += back;
+            if let Some(policy) = self.loaded.get_mut(&number) {
+                policy.classes.truncate(known);
+            }
             self.release_classes(&classes);
             return Err(e);
         }
-        classes.clear();
-        for (key, _) in &added {
-            self.stale.remove(&(number, key.identity));
+        if let Some(policy) = self.loaded.get_mut(&number) {
+            for identity in changed.iter().filter(|identity| new.members.get(**identity).is_none()) {
+                policy.members.remove(identity);
+                self.stale.insert((number, *identity));
+            }
+            for (key, class) in added {
+                policy.members.insert(key.identity, class);
+                self.stale.remove(&(number, key.identity));
+            }
+            policy.tables = Some(new.clone());
         }
-        let removed = old.members.keys().filter(|identity| !new.members.contains_key(identity));
-        self.stale.extend(removed.map(|&identity| (number, identity)));
-        self.loaded.insert(number, wanted);
         Ok((number, Ensured::Extended))
     }
 }

@@ -98,8 +98,8 @@ impl PolicyStore {
             if Arc::ptr_eq(&old, tables) {
                 return Ok((number, Ensured::Unchanged));
             }
-            if load::extends(&old, tables) {
-                return self.extend(number, &old, tables);
+            if let Some(changed) = load::extension(&old, tables) {
+                return self.extend(number, tables, &changed);
             }
         }
         let classes = self.acquire_classes(tables, 0)?;
@@ -251,7 +251,7 @@ impl PolicyStore {
 impl LoadedPolicy {
     fn new(tables: Arc<PolicyTables>, classes: Vec<u32>) -> Self {
         let kernel = |class: u32| classes.get(class as usize).copied().unwrap_or(0);
-        let members = tables.members.iter().map(|(identity, class)| (*identity, kernel(*class))).collect();
+        let members = tables.members.iter().map(|(identity, class)| (identity, kernel(class))).collect();
         let everyone_else = kernel(tables.everyone_else);
         Self { tables: Some(tables), everyone_else, members, classes }
     }

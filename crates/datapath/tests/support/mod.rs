@@ -11,7 +11,7 @@ use nexin_abi::maps::endpoint::Endpoints;
 use nexin_abi::maps::policy::{ClassKey, Classes, Decision, Decisions, Page, Policies, Policy, Slot, Verdict};
 use nexin_abi::{Action, Addr4, Identity};
 use nexin_datapath::{Datapath, MapEntry};
-use nexin_policy::tables::{PolicyKey, PolicyTables};
+use nexin_policy::tables::{Members, PolicyKey, PolicyTables};
 use nexin_verdict::{decide, protocol};
 
 pub(crate) fn key(number: u128) -> PolicyKey {
@@ -38,7 +38,7 @@ pub(crate) fn tables(number: u128, sketch: &Sketch) -> Arc<PolicyTables> {
     let mut made = PolicyTables {
         key: key(number),
         everyone_else: 0,
-        members: BTreeMap::new(),
+        members: Members::default(),
         decisions: vec![Decision::default()],
         ports: Vec::new(),
         blocks: Vec::new(),

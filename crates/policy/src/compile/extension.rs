@@ -64,7 +64,7 @@ impl PolicyTables {
         Self {
             key,
             everyone_else: 0,
-            members: std::collections::BTreeMap::new(),
+            members: crate::tables::Members::default(),
             decisions: Vec::new(),
             ports: Vec::new(),
             blocks: Vec::new(),
@@ -90,7 +90,7 @@ impl PolicyTables {
         self.verdicts.extend_from_slice(&extension.verdicts.1);
         match extension.change {
             MemberChange::Joins(class) => self.members.insert(extension.identity, class),
-            MemberChange::Leaves => self.members.remove(&extension.identity),
+            MemberChange::Leaves => self.members.remove(extension.identity),
         };
         true
     }

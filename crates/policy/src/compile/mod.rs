@@ -192,7 +192,7 @@ impl Compiled {
     }
 
     pub(crate) fn remove_identity(&mut self, identity: Identity) -> Option<Extension> {
-        self.tables.members.remove(&identity)?;
+        self.tables.members.remove(identity)?;
         self.published = None;
         Some(extension::Mark::of(&self.tables).extension(&self.tables, identity, MemberChange::Leaves))
     }

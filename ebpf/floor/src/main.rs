@@ -21,7 +21,7 @@ use aya_ebpf::bindings::__sk_buff;
 use nexin_abi::{Action, Be16};
 use nexin_packet::ether;
 
-use family::{Family, V4, V6};
+use family::{V4, V6};
 use parse::Parse;
 use skb::{Skb, act};
 use tables::Kernel;

@@ -52,6 +52,10 @@ globals! {
     /// First and last port (and ICMP identifier) for masquerading.
     NX_NAT_FIRST: u32 = 61_000;
     NX_NAT_LAST: u32 = 65_535;
+    /// Gateway addresses as they stand in packets: who speaks in ICMP errors made here. 0 = the address that the refused
+    /// packet was sent to.
+    NX_GATEWAY4: u32 = 0;
+    NX_GATEWAY6: [u32; 4] = [0; 4];
 }
 
 impl Setting {

@@ -39,11 +39,6 @@ macro_rules! fields {
 
 impl Flow {
     #[inline(always)]
-    pub fn find<F: Family>(key: &F::Key) -> Option<Self> {
-        Self::from_map(F::ct().find(key))
-    }
-
-    #[inline(always)]
     pub fn from_map(value: *mut CtEntry) -> Option<Self> {
         if value.is_null() { None } else { Some(Self(value)) }
     }
@@ -116,16 +111,6 @@ impl Flow {
         let expires = now.wrapping_add(ticks);
         if expires.wrapping_sub(self.expires()).wrapping_add(256) > 512 {
             self.set_expires(expires);
-        }
-    }
-
-    /// Removes the flow, its translation and its share of the quota.
-    #[inline(always)]
-    pub fn remove<F: Family>(self, key: &F::Key) {
-        let (source, half_open) = (self.source(), self.take_half_open());
-        F::ct().remove(key);
-        if half_open {
-            half_open_closed(source);
         }
     }
 }

@@ -5,24 +5,36 @@ use core::mem::offset_of;
 use aya_ebpf::bindings::{bpf_fib_lookup, bpf_redir_neigh};
 use aya_ebpf::helpers as bpf;
 use nexin_abi::maps::ct::CtEntry;
+use nexin_abi::maps::device::Device;
 use nexin_abi::maps::endpoint::Endpoint;
 use nexin_abi::{Be16, Direction, SourceFile};
-use nexin_packet::checksum;
-use nexin_packet::header::{Ethernet, Ipv4, Ipv6};
+use nexin_packet::header::{Ethernet, Ipv4, Ipv6, Tcp};
+use nexin_packet::{checksum, protocol};
 
 use crate::event::{count, refuse};
 use crate::family::{V4, V6};
+use crate::icmp;
 use crate::maps;
 use crate::packet::{Hook, Packet};
-use crate::parse::Parse;
+use crate::parse::{Parse, Parsed};
 use crate::skb::{Skb, act};
-use crate::stage::Stages;
+use crate::stage::{Stages, TOO_BIG, TTL_EXCEEDED};
 
 const FILE: u8 = SourceFile::Deliver as u8;
 
-/// Sends the packet to the side that a flow's entry knows as `number`.
+/// Sends the packet to the side that a flow's entry knows as `number`. A classifier's action, or [`REFUSE`](crate::stage::REFUSE).
 #[inline(always)]
 pub fn deliver<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>, number: u16) -> i32 {
+    let action = send(skb, p, number);
+    if action < 0 || action & (TOO_BIG | TTL_EXCEEDED) == 0 {
+        return action;
+    }
+    let what = if action & TOO_BIG != 0 { icmp::TOO_BIG } else { icmp::TIME_EXCEEDED };
+    F::answer(skb, p, what, action as u32 & 0xffff)
+}
+
+#[inline(always)]
+fn send<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>, number: u16) -> i32 {
     match p.hook {
         Hook::ToWorkload => {
             count(0, Direction::Ingress, skb.len());
@@ -139,28 +151,62 @@ const _: () = {
     assert!(offset_of!(Ethernet, destination) == 0 && offset_of!(Ethernet, source) == 6);
 };
 
-/// Fits the next hop as it is: not longer than `mtu`, or segmented before it gets there.
+/// A frame for a packet that came without: the rest of the header is written by [`address_to`].
 #[inline(always)]
-pub fn fits(skb: Skb, l3: usize, mtu: u16) -> bool {
-    skb.len() <= u32::from(mtu) + l3 as u32 || skb.segment() != 0
+fn add_ethernet<F: Deliver>(skb: Skb) -> bool {
+    if !skb.push(Ethernet::LEN as u32) {
+        return false;
+    }
+    let Some(ethernet) = skb.at::<Ethernet>(0) else { return false };
+    ethernet.kind = Be16::new(F::ETHER);
+    true
+}
+
+/// Bytes of the longest network-layer packet that this one is or will be cut into.
+#[inline(always)]
+fn longest<F: Deliver>(skb: Skb, p: &Packet<F>) -> u32 {
+    let segment = skb.segment();
+    if segment == 0 {
+        return skb.len().wrapping_sub(u32::from(p.l3));
+    }
+    let mut headers = u32::from(p.l4).wrapping_sub(u32::from(p.l3));
+    if p.protocol == protocol::TCP {
+        headers += skb.load::<Tcp>(p.l4 as usize).map_or(0, |tcp| u32::from(tcp.offset >> 4) << 2);
+    }
+    // UDP segments count their own header.
+    segment + headers
 }
 
 /// Stage: to a workload of this node.
 #[inline(always)]
 pub fn to_local<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>, number: u32) -> i32 {
     let Some(endpoint) = maps::ENDPOINTS.peek(&number) else {
-        return refuse!(skb, p, UnknownTarget);
+        return refuse!(UnknownTarget);
     };
     if endpoint.ifindex == 0 {
-        return refuse!(skb, p, UnknownTarget);
+        return refuse!(UnknownTarget);
     }
-    let l3 = (p.l3 & 14) as usize;
-    // Between workloads of one node packets are switched, not routed: the TTL stays. Coming from outside is a hop.
-    if p.hook == Hook::FromNetwork && !F::age_summed(skb, l3) {
-        return refuse!(skb, p, TtlExceeded);
+    let (l3, mtu) = ((p.l3 & 14) as usize, u32::from(endpoint.mtu));
+    if mtu != 0 && longest(skb, p) > mtu {
+        // The stack fragments what may be fragmented, and answers what came from outside.
+        return if p.hook == Hook::FromNetwork || p.is(Parsed::<F>::MAY_FRAGMENT) {
+            act::OK
+        } else {
+            TOO_BIG | mtu as i32
+        };
+    }
+    if p.hook == Hook::FromNetwork {
+        // Between workloads of one node packets are switched, not routed: the TTL stays. Coming from outside is a hop, and
+        // the stack answers where it ends.
+        if !F::age_summed(skb, l3) {
+            return act::OK;
+        }
+        if l3 == 0 && !add_ethernet::<F>(skb) {
+            return refuse!(WriteError);
+        }
     }
     if !address_to(skb, endpoint) {
-        return refuse!(skb, p, WriteError);
+        return refuse!(WriteError);
     }
     let direction = if p.hook == Hook::FromNetwork { Direction::Ingress } else { Direction::Egress };
     count(0, direction, skb.len());
@@ -173,21 +219,31 @@ pub fn to_local<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>, number: u32) -
 pub fn to_world<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>) -> i32 {
     const SUCCESS: i64 = 0;
     const NO_NEIGHBOUR: i64 = 7;
+    const TOO_LONG: i64 = 8;
     // SAFETY: plain old data for which all zeroes is a valid value.
     let mut fib: bpf_fib_lookup = unsafe { core::mem::zeroed() };
     let l3 = (p.l3 & 14) as usize;
     fib.family = F::AF;
     fib.ifindex = skb.ifindex();
     F::route(skb, l3, &mut fib);
+    fib.__bindgen_anon_1.tot_len = longest(skb, p) as u16;
     // SAFETY: valid context, and the size is that of the struct.
     let found =
         unsafe { bpf::bpf_fib_lookup(skb.context().cast(), &raw mut fib, size_of::<bpf_fib_lookup>() as i32, 0) };
     count(0, Direction::Egress, skb.len());
+    if found == TOO_LONG && !p.is(Parsed::<F>::MAY_FRAGMENT) {
+        // SAFETY: the kernel wrote the MTU where the length was.
+        return TOO_BIG | i32::from(unsafe { fib.__bindgen_anon_1.mtu_result });
+    }
     if found != SUCCESS && found != NO_NEIGHBOUR {
         return act::OK;
     }
     if !F::age(skb, l3) {
-        return refuse!(skb, p, TtlExceeded);
+        return TTL_EXCEEDED;
+    }
+    let bare = maps::DEVICES.peek(&fib.ifindex).is_some_and(|device| device.flags & Device::NO_L2 != 0);
+    if bare {
+        return skb.to_device(fib.ifindex);
     }
     // SAFETY: plain old data for which all zeroes is a valid value.
     let mut hop: bpf_redir_neigh = unsafe { core::mem::zeroed() };

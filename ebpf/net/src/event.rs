@@ -15,7 +15,7 @@ use crate::maps;
 use crate::packet::{Hook, Packet};
 use crate::policy::Ruling;
 use crate::skb::{Skb, act};
-use crate::stage::Stages;
+use crate::stage::{REFUSE, Stages};
 
 /// What an event says beyond the packet itself.
 struct Note {
@@ -31,7 +31,7 @@ struct Note {
     reverse: u64,
 }
 
-/// Refuses the packet: counts, tells, and returns the classifier's answer. Use through [`refuse!`].
+/// Stage: drops the packet: counts, tells, and returns the classifier's answer. Reached through [`refuse!`].
 #[inline(always)]
 pub fn drop_packet<F: Stages>(skb: Skb, p: &mut Packet<F>, reason: u32, place: u32) -> i32 {
     p.resolve(skb);
@@ -81,16 +81,27 @@ extern "C" fn nx_drop(context: *mut __sk_buff, hook: u32, reason: u32, place: u3
     act::DROP
 }
 
-/// `refuse!(skb, packet, Reason)`: drops the packet and tells file and line. The module names its file in `FILE`.
+/// `refuse!(Reason)`: the answer of a stage that wants the packet dropped. It says why and where, and [`refused`] acts on it:
+/// one place for all, and no deeper stack. The module names its file in `FILE`.
 macro_rules! refuse {
-    ($skb:expr, $packet:expr, $reason:ident) => {
-        refuse!($skb, $packet, code nexin_abi::DropReason::$reason as u8)
+    ($reason:ident) => {
+        refuse!(code nexin_abi::DropReason::$reason as i32)
     };
-    ($skb:expr, $packet:expr, code $code:expr) => {
-        F::drop_packet($skb, $packet, u32::from($code), (FILE as u32) << 16 | line!())
+    (code $code:expr) => {
+        $crate::stage::REFUSE | ($code & 0xff) << 16 | (FILE as i32) << 12 | (line!() as i32 & 0xfff)
     };
 }
 pub(crate) use refuse;
+
+/// Drops the packet if that is what a stage answered; `None` if not.
+#[inline(always)]
+pub fn refused<F: Stages>(skb: Skb, p: &mut Packet<F>, answer: i32) -> Option<i32> {
+    if answer < 0 || answer & REFUSE == 0 {
+        return None;
+    }
+    let answer = answer as u32;
+    Some(F::drop_packet(skb, p, answer >> 16 & 0xff, (answer >> 12 & 0xf) << 16 | answer & 0xfff))
+}
 
 /// Tells what one side's policy decided, if any policy was asked.
 #[inline(always)]
@@ -119,10 +130,9 @@ pub fn tell_verdict<F: Family>(skb: Skb, p: &mut Packet<F>, direction: u32, ruli
     emit(skb, p, &note)
 }
 
-/// Stage: reports a flow with its counters. `more` are bits of [`Event::flags`].
+/// Stage: reports a flow with its counters. The packet is resolved. `more` are bits of [`Event::flags`].
 #[inline(always)]
-pub fn trace<F: Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>, more: u32) -> i32 {
-    p.resolve(skb);
+pub fn trace<F: Family>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>, more: u32) -> i32 {
     let (forward, reverse) = flow.map_or((0, 0), Flow::counters);
     let note = Note {
         kind: EventKind::Trace,
@@ -160,7 +170,7 @@ fn seen_at(hook: Hook) -> Observation {
 #[inline(always)]
 fn emit<F: Family>(skb: Skb, p: &Packet<F>, note: &Note) -> i32 {
     let Some(event) = reserve(note.kind) else { return 0 };
-    let ((source, destination), (source_port, destination_port)) = (p.ends(), p.ports());
+    let tuple = p.tuple();
     event.kind = note.kind as u8;
     event.reason = note.reason;
     event.direction = note.direction as u8;
@@ -174,10 +184,11 @@ fn emit<F: Family>(skb: Skb, p: &Packet<F>, note: &Note) -> i32 {
     event.flags = note.flags;
     event.ifindex = skb.ifindex();
     let length = size_of::<F::Addr>();
-    event.source[..length].copy_from_slice(source.as_bytes());
-    event.destination[..length].copy_from_slice(destination.as_bytes());
-    event.source_port = source_port;
-    event.destination_port = if p.protocol == F::ICMP { nexin_abi::Be16::new(p.service) } else { destination_port };
+    event.source[..length].copy_from_slice(tuple.source.as_bytes());
+    event.destination[..length].copy_from_slice(tuple.destination.as_bytes());
+    event.source_port = tuple.source_port;
+    event.destination_port =
+        if p.protocol == F::ICMP { nexin_abi::Be16::new(p.service) } else { tuple.destination_port };
     event.source_identity = p.sender.identity;
     event.destination_identity = p.receiver.identity;
     event.source_endpoint = p.sender.endpoint;

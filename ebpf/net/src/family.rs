@@ -18,6 +18,8 @@ pub trait Family: Sized + 'static {
     type FragKey: Copy + 'static;
     type Frag: KernelMap<Key = Self::FragKey, Value = frag::FragPorts> + 'static;
     const VERSION: u8;
+    /// EtherType.
+    const ETHER: u16;
     /// Bytes of a header without options.
     const HEADER: usize;
     /// `AF_INET` or `AF_INET6`.
@@ -37,10 +39,6 @@ pub trait Family: Sized + 'static {
     fn key(tuple: &Tuple<Self::Addr>) -> (Self::Key, bool);
     /// The tuple with the key's low side as source, or its high side.
     fn tuple(key: &Self::Key, source_is_low: bool) -> Tuple<Self::Addr>;
-    /// The low side's address and the high side's, in place.
-    fn ends(key: &Self::Key) -> (&Self::Addr, &Self::Addr);
-    /// The low side's port and the high side's.
-    fn ports(key: &Self::Key) -> (Be16, Be16);
     fn frag_key(source: Self::Addr, destination: Self::Addr, id: u32, protocol: u8) -> Self::FragKey;
     fn is_icmp_error(kind: u8) -> bool;
     /// Multicast, broadcast, unspecified or loopback: no destination of a flow that could be routed.
@@ -51,27 +49,26 @@ pub enum V4 {}
 pub enum V6 {}
 
 macro_rules! tuple_of {
-    ($key:ty, $addr:ty) => {
+    ($key:ty, $addr:ty, $word:ty) => {
+        /// VERIFIER: volatile loads, lest the compiler selects between two stack addresses by arithmetic on them.
         #[inline(always)]
         fn tuple(key: &$key, source_is_low: bool) -> Tuple<$addr> {
+            const WORDS: usize = size_of::<$addr>() / size_of::<$word>();
+            let fetch = |addr: &$addr| -> $addr {
+                let words = core::ptr::from_ref(addr).cast::<$word>();
+                // SAFETY: within the address; keys are aligned to their largest word wherever the programs keep them.
+                let words: [$word; WORDS] = core::array::from_fn(|n| unsafe { words.add(n).read_volatile() });
+                zerocopy::transmute!(words)
+            };
+            let (low, high) = (fetch(&key.low), fetch(&key.high));
             let low = Tuple {
-                source: key.low,
-                destination: key.high,
+                source: low,
+                destination: high,
                 source_port: key.low_port,
                 destination_port: key.high_port,
                 protocol: key.protocol,
             };
             if source_is_low { low } else { low.reversed() }
-        }
-
-        #[inline(always)]
-        fn ends(key: &$key) -> (&$addr, &$addr) {
-            (&key.low, &key.high)
-        }
-
-        #[inline(always)]
-        fn ports(key: &$key) -> (Be16, Be16) {
-            (key.low_port, key.high_port)
         }
     };
 }
@@ -83,6 +80,7 @@ impl Family for V4 {
     type FragKey = frag::v4::FragKey;
     type Frag = frag::Frag4;
     const VERSION: u8 = 4;
+    const ETHER: u16 = nexin_packet::ether::IPV4;
     const HEADER: usize = 20;
     const AF: u8 = 2;
     const WORLD: Identity = Identity::WORLD_IPV4;
@@ -120,7 +118,7 @@ impl Family for V4 {
         key4(tuple)
     }
 
-    tuple_of!(v4::CtKey, Addr4);
+    tuple_of!(v4::CtKey, Addr4, u32);
 
     #[inline(always)]
     fn frag_key(source: Addr4, destination: Addr4, id: u32, protocol: u8) -> frag::v4::FragKey {
@@ -146,6 +144,7 @@ impl Family for V6 {
     type FragKey = frag::v6::FragKey;
     type Frag = frag::Frag6;
     const VERSION: u8 = 6;
+    const ETHER: u16 = nexin_packet::ether::IPV6;
     const HEADER: usize = 40;
     const AF: u8 = 10;
     const WORLD: Identity = Identity::WORLD_IPV6;
@@ -183,7 +182,7 @@ impl Family for V6 {
         key6(tuple)
     }
 
-    tuple_of!(v6::CtKey, Addr6);
+    tuple_of!(v6::CtKey, Addr6, u64);
 
     #[inline(always)]
     fn frag_key(source: Addr6, destination: Addr6, id: u32, protocol: u8) -> frag::v6::FragKey {

@@ -3,12 +3,13 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use nexin_abi::maps::ct::{CtEntry, CtState};
+use nexin_abi::maps::endpoint::Endpoint;
 use nexin_abi::{Be16, Direction, SourceFile};
 use nexin_packet::{ether, protocol, tcp};
 
 use crate::config::Setting;
 use crate::ct::{self, Flow};
-use crate::deliver::{Deliver, address_to, fits};
+use crate::deliver::{Deliver, address_to};
 use crate::event::{count, drop_unparsed};
 use crate::family::{V4, V6};
 use crate::packet::Hook;
@@ -44,8 +45,7 @@ fn ipv4(skb: Skb) -> i32 {
     workload::<V4>(skb, |looked_up, entry| nx_workload4(skb.context(), looked_up, entry))
 }
 
-/// VERIFIER: a frame of its own, so that the stack of one family does not weigh on the other.
-#[inline(never)]
+#[inline(always)]
 fn ipv6(skb: Skb) -> i32 {
     workload::<V6>(skb, |looked_up, entry| nx_workload6(skb.context(), looked_up, entry))
 }
@@ -70,14 +70,14 @@ fn workload<F: Deliver>(skb: Skb, long_way: impl Fn(u32, *mut CtEntry) -> i32) -
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn nx_workload4(context: *mut __sk_buff, looked_up: u32, entry: *mut CtEntry) -> i32 {
-    track::<V4>(Skb::new(context), Hook::FromWorkload, looked_up != 0, entry)
+    track::<V4>(Skb::new(context), Hook::FromWorkload, L3 as u8, looked_up != 0, entry)
 }
 
 /// Stage (see [`crate::stage`]): what the fast path leaves over.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn nx_workload6(context: *mut __sk_buff, looked_up: u32, entry: *mut CtEntry) -> i32 {
-    track::<V6>(Skb::new(context), Hook::FromWorkload, looked_up != 0, entry)
+    track::<V6>(Skb::new(context), Hook::FromWorkload, L3 as u8, looked_up != 0, entry)
 }
 
 /// The fast path declines; no classifier returns this.
@@ -102,7 +102,7 @@ fn established<F: Deliver>(skb: Skb, flow: Flow, sender_is_low: bool, tcp_flags:
     let Some(sender) = maps::ENDPOINTS.peek(&u32::from(from)) else { return LONG_WAY };
     let Some(receiver) = maps::ENDPOINTS.peek(&u32::from(to)) else { return LONG_WAY };
     // Number 0 stays empty, so a side that is no endpoint has no interface.
-    if sender.ifindex != skb.ifindex() || receiver.ifindex == 0 || !fits(skb, L3, receiver.mtu) {
+    if sender.ifindex != skb.ifindex() || receiver.ifindex == 0 || !fits(skb, sender, receiver) {
         return LONG_WAY;
     }
     if !address_to(skb, receiver) {
@@ -113,4 +113,10 @@ fn established<F: Deliver>(skb: Skb, flow: Flow, sender_is_low: bool, tcp_flags:
     flow.extend(now, seconds * Setting::NX_HZ());
     count(0, Direction::Egress, skb.len());
     skb.to_peer(receiver.ifindex)
+}
+
+/// The receiver takes packets as long as this. A sender's stack keeps to its own MTU, whatever it leaves to segment.
+#[inline(always)]
+fn fits(skb: Skb, sender: &Endpoint, receiver: &Endpoint) -> bool {
+    sender.mtu <= receiver.mtu || skb.segment() == 0 && skb.len() <= u32::from(receiver.mtu) + L3 as u32
 }

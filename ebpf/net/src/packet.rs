@@ -1,9 +1,9 @@
 //! What the programs know of the packet in hand. Built when a packet leaves the fast path; until then its facts live in
 //! registers.
 
+use nexin_abi::SourceFile;
 use nexin_abi::maps::addr::AddrInfo;
 use nexin_abi::maps::ct::CtEntry;
-use nexin_abi::{Be16, SourceFile};
 use nexin_packet::Tuple;
 use zerocopy::FromZeros;
 
@@ -107,20 +107,6 @@ impl<F: Family> Packet<F> {
     pub fn is_forward(&self, state: u8) -> bool {
         self.sender_is_low == (state & CtEntry::ORIGIN_IS_HIGH == 0)
     }
-
-    /// Sender's port and receiver's.
-    #[inline(always)]
-    pub fn ports(&self) -> (Be16, Be16) {
-        let (low, high) = F::ports(&self.key);
-        if self.sender_is_low { (low, high) } else { (high, low) }
-    }
-
-    /// Sender's address and receiver's, in place.
-    #[inline(always)]
-    pub fn ends(&self) -> (&F::Addr, &F::Addr) {
-        let (low, high) = F::ends(&self.key);
-        if self.sender_is_low { (low, high) } else { (high, low) }
-    }
 }
 
 impl<F: crate::stage::Stages> Packet<F> {
@@ -150,8 +136,8 @@ pub fn parse<F: Parse>(skb: Skb, p: &mut Packet<F>) -> i32 {
 /// Stage: owners of both addresses.
 #[inline(always)]
 pub fn resolve_both<F: Family>(_skb: Skb, p: &mut Packet<F>) -> i32 {
-    let (source, destination) = p.ends();
-    let (sender, receiver) = (resolve::<F>(source), resolve::<F>(destination));
+    let tuple = p.tuple();
+    let (sender, receiver) = (resolve::<F>(&tuple.source), resolve::<F>(&tuple.destination));
     (p.sender, p.receiver, p.resolved) = (sender, receiver, true);
     0
 }

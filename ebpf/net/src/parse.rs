@@ -46,6 +46,9 @@ pub trait Parse: Family {
 
     /// Any packet. 0, or the number of the [`DropReason`].
     fn cold(skb: Skb, l3: usize, parsed: &mut Parsed<Self>) -> i32;
+
+    /// A packet that an ICMP error quotes, cut off eight bytes into its transport or later.
+    fn quoted(skb: Skb, l3: usize, parsed: &mut Parsed<Self>) -> i32;
 }
 
 /// Source and destination port, as every transport begins.
@@ -96,7 +99,12 @@ impl Parse for V4 {
 
     #[inline(always)]
     fn cold(skb: Skb, l3: usize, parsed: &mut Parsed<V4>) -> i32 {
-        cold4(skb, l3 as u32, parsed)
+        cold4(skb, l3 as u32, parsed, false)
+    }
+
+    #[inline(always)]
+    fn quoted(skb: Skb, l3: usize, parsed: &mut Parsed<V4>) -> i32 {
+        cold4(skb, l3 as u32, parsed, true)
     }
 }
 
@@ -113,7 +121,12 @@ impl Parse for V6 {
 
     #[inline(always)]
     fn cold(skb: Skb, l3: usize, parsed: &mut Parsed<V6>) -> i32 {
-        cold6(skb, l3 as u32, parsed)
+        cold6(skb, l3 as u32, parsed, false)
+    }
+
+    #[inline(always)]
+    fn quoted(skb: Skb, l3: usize, parsed: &mut Parsed<V6>) -> i32 {
+        cold6(skb, l3 as u32, parsed, true)
     }
 }
 
@@ -129,13 +142,16 @@ impl<F: Family> Parsed<F> {
 }
 
 #[inline(always)]
-fn cold4(skb: Skb, l3: u32, parsed: &mut Parsed<V4>) -> i32 {
+fn cold4(skb: Skb, l3: u32, parsed: &mut Parsed<V4>, quoted: bool) -> i32 {
     let Some(ip) = skb.load::<Ipv4>(l3 as usize) else {
         return DropReason::InvalidPacket as i32;
     };
     let header = Ipv4::header_len(ip.version_len);
     let total = u32::from(ip.total_len.get());
-    if ip.version_len >> 4 != 4 || header < Ipv4::LEN || total < header as u32 || total > skb.len() - l3 {
+    if ip.version_len >> 4 != 4 || header < Ipv4::LEN || total < header as u32 {
+        return DropReason::InvalidPacket as i32;
+    }
+    if !quoted && total > skb.len() - l3 {
         return DropReason::InvalidPacket as i32;
     }
     let fragment = ip.fragment.get();
@@ -146,14 +162,19 @@ fn cold4(skb: Skb, l3: u32, parsed: &mut Parsed<V4>) -> i32 {
     parsed.tuple.protocol = ip.protocol;
     parsed.l4 = (l3 as usize + header) as u16;
     parsed.kind = if fragment & Ipv4::DONT_FRAGMENT == 0 { Parsed::<V4>::MAY_FRAGMENT } else { 0 };
-    transport(skb, parsed, u32::from(ip.id.get()), offset != 0, more)
+    let fragment = Fragment { id: u32::from(ip.id.get()), later: offset != 0, more };
+    // RFC 1858: a second fragment this early rewrites the flags that the first one was judged by.
+    if offset == 1 && ip.protocol == protocol::TCP {
+        return DropReason::InvalidPacket as i32;
+    }
+    transport(skb, parsed, fragment, quoted)
 }
 
 /// Extension headers a packet may carry before its transport.
 const EXTENSIONS: u32 = 8;
 
 #[inline(always)]
-fn cold6(skb: Skb, l3: u32, parsed: &mut Parsed<V6>) -> i32 {
+fn cold6(skb: Skb, l3: u32, parsed: &mut Parsed<V6>, quoted: bool) -> i32 {
     let Some(ip) = skb.load::<Ipv6>(l3 as usize) else {
         return DropReason::InvalidPacket as i32;
     };
@@ -205,16 +226,25 @@ fn cold6(skb: Skb, l3: u32, parsed: &mut Parsed<V6>) -> i32 {
     parsed.tuple.protocol = next;
     parsed.l4 = at as u16;
     parsed.kind = 0;
-    transport(skb, parsed, id, later, more)
+    transport(skb, parsed, Fragment { id, later, more }, quoted)
 }
 
-/// Ports, or what stands for them; for fragments learnt from or remembered for the others.
+/// What a packet says of its fragmentation.
+#[derive(Clone, Copy)]
+struct Fragment {
+    id: u32,
+    /// Not the first.
+    later: bool,
+    more: bool,
+}
+
+/// Ports, or what stands for them; for fragments learnt from the first one and remembered for the others.
 #[inline(always)]
-fn transport<F: Family>(skb: Skb, parsed: &mut Parsed<F>, id: u32, later: bool, more: bool) -> i32 {
+fn transport<F: Family>(skb: Skb, parsed: &mut Parsed<F>, fragment: Fragment, quoted: bool) -> i32 {
     let t = &mut parsed.tuple;
-    if later {
+    if fragment.later {
         parsed.kind |= Parsed::<F>::LATER_FRAGMENT;
-        let Some(ports) = F::frag().get(&F::frag_key(t.source, t.destination, id, t.protocol)) else {
+        let Some(ports) = F::frag().get(&F::frag_key(t.source, t.destination, fragment.id, t.protocol)) else {
             return DropReason::FragmentNotFound as i32;
         };
         t.source_port = ports.source;
@@ -223,7 +253,7 @@ fn transport<F: Family>(skb: Skb, parsed: &mut Parsed<F>, id: u32, later: bool, 
         return 0;
     }
     match t.protocol {
-        protocol::TCP => {
+        protocol::TCP if !quoted => {
             let Some(tcp) = skb.load::<Tcp>(parsed.l4 as usize) else {
                 return DropReason::CtInvalidHeader as i32;
             };
@@ -231,7 +261,7 @@ fn transport<F: Family>(skb: Skb, parsed: &mut Parsed<F>, id: u32, later: bool, 
             t.destination_port = tcp.destination;
             parsed.tcp_flags = tcp.flags;
         }
-        protocol::UDP | protocol::SCTP => {
+        protocol::TCP | protocol::UDP | protocol::SCTP => {
             let Some(ports) = skb.load::<PortPair>(parsed.l4 as usize) else {
                 return DropReason::CtInvalidHeader as i32;
             };
@@ -259,10 +289,10 @@ fn transport<F: Family>(skb: Skb, parsed: &mut Parsed<F>, id: u32, later: bool, 
     if t.protocol != F::ICMP {
         parsed.service = t.destination_port.get();
     }
-    if more {
+    if fragment.more && !quoted {
         parsed.kind |= Parsed::<F>::FIRST_FRAGMENT;
         let ports = FragPorts { source: t.source_port, destination: t.destination_port };
-        F::frag().set(&F::frag_key(t.source, t.destination, id, t.protocol), &ports);
+        F::frag().set(&F::frag_key(t.source, t.destination, fragment.id, t.protocol), &ports);
     }
     0
 }

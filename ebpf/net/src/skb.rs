@@ -42,7 +42,6 @@ impl Skb {
         ethertype = protocol;
         /// Payload bytes of each segment, 0 for a packet that will not be segmented.
         segment = gso_size;
-        mark = mark;
     }
 
     #[inline(always)]
@@ -116,6 +115,74 @@ impl Skb {
         }
     }
 
+    /// Corrects an IPv4 header checksum for a changed word. Pointers die.
+    #[inline(always)]
+    pub fn replace_l3(self, offset: usize, old: u32, new: u32) -> bool {
+        // SAFETY: valid context.
+        unsafe { bpf::bpf_l3_csum_replace(self.0, offset as u32, old.into(), new.into(), 4) == 0 }
+    }
+
+    /// Corrects a transport checksum for a changed word of the size in the flags' low bits (0: `new` is a difference).
+    /// Knows of checksums that a device will complete or has computed. Pointers die.
+    #[inline(always)]
+    pub fn replace_l4(self, offset: usize, old: u64, new: u64, flags: u64) -> bool {
+        // SAFETY: valid context.
+        unsafe { bpf::bpf_l4_csum_replace(self.0, offset as u32, old, new, flags) == 0 }
+    }
+
+    /// Difference of two values for [`Skb::replace_l4`].
+    #[inline(always)]
+    pub fn difference<T>(self, old: &T, new: &T) -> u64 {
+        let size = size_of::<T>() as u32;
+        let (old, new) = (core::ptr::from_ref(old).cast_mut().cast(), core::ptr::from_ref(new).cast_mut().cast());
+        // SAFETY: both are initialised for `size` bytes, a multiple of four, and only read.
+        unsafe { bpf::bpf_csum_diff(old, size, new, size, 0) as u64 }
+    }
+
+    /// One's complement sum of `LEN` bytes of the packet (a multiple of 4, at most 512), added to `seed`; `None` if they are
+    /// not all in the linear part.
+    #[inline(always)]
+    pub fn sum<const LEN: usize>(self, offset: usize, seed: u32) -> Option<u32> {
+        const { assert!(LEN % 4 == 0 && LEN <= 512) };
+        let view = self.view::<LEN>(offset)?;
+        // SAFETY: the bytes were checked just now and are only read.
+        Some(unsafe { bpf::bpf_csum_diff(core::ptr::null_mut(), 0, view.0.cast(), LEN as u32, seed) as u32 })
+    }
+
+    /// The stack would hand a packet with this tuple (as in `struct bpf_sock_tuple`) to a socket of its own.
+    #[inline(always)]
+    pub fn has_socket<const WORDS: usize>(self, tuple: &[u32; WORDS], tcp: bool) -> bool {
+        const CURRENT_NAMESPACE: u64 = -1_i32 as u32 as u64;
+        let (tuple, size) = (core::ptr::from_ref(tuple).cast_mut().cast(), (WORDS * 4) as u32);
+        // SAFETY: valid context, the tuple is initialised and of one of the two sizes, and the socket is released.
+        unsafe {
+            let socket = if tcp {
+                bpf::bpf_skc_lookup_tcp(self.0.cast(), tuple, size, CURRENT_NAMESPACE, 0)
+            } else {
+                bpf::bpf_sk_lookup_udp(self.0.cast(), tuple, size, CURRENT_NAMESPACE, 0)
+            };
+            if socket.is_null() {
+                return false;
+            }
+            bpf::bpf_sk_release(socket.cast());
+            true
+        }
+    }
+
+    /// Cuts the packet to `len` bytes. Pointers die.
+    #[inline(always)]
+    pub fn cut(self, len: u32) -> bool {
+        // SAFETY: valid context.
+        unsafe { bpf::bpf_skb_change_tail(self.0, len, 0) == 0 }
+    }
+
+    /// Makes room for `len` bytes before the packet. Pointers die.
+    #[inline(always)]
+    pub fn push(self, len: u32) -> bool {
+        // SAFETY: valid context.
+        unsafe { bpf::bpf_skb_change_head(self.0, len, 0) == 0 }
+    }
+
     #[inline(always)]
     pub fn context(self) -> *mut __sk_buff {
         self.0
@@ -134,6 +201,23 @@ impl Skb {
         // SAFETY: no pointer is passed.
         unsafe { bpf::bpf_redirect(ifindex, 0) as i32 }
     }
+}
+
+/// Flags of [`Skb::replace_l4`].
+pub mod sum {
+    /// The value is in the pseudo header.
+    pub const PSEUDO: u64 = 1 << 4;
+    /// A checksum of zero means "none" and stays.
+    pub const KEEP_ZERO: u64 = 1 << 5;
+    /// The pseudo header is IPv6's (6.16 and stable kernels of that time).
+    pub const SIX: u64 = 1 << 7;
+}
+
+/// A random number, not for secrets.
+#[inline(always)]
+pub fn random() -> u32 {
+    // SAFETY: no argument.
+    unsafe { bpf::generated::bpf_get_prandom_u32() }
 }
 
 /// Timer ticks since some moment before boot, low 32 bits: costs one load, unlike the clocks.

@@ -13,7 +13,7 @@ use crate::family::{Family, V4, V6};
 use crate::packet::Packet;
 use crate::policy::Ruling;
 use crate::skb::{Skb, act};
-use crate::{deliver, event, packet, track};
+use crate::{deliver, event, from_network, icmp, nat, packet, related, to_network, track};
 
 /// Another argument of a stage: scalars pass as they are, pointers are checked.
 trait Argument {
@@ -112,22 +112,57 @@ stages! {
     parse() = nx_parse4, nx_parse6: packet::parse;
     /// Finds the owners of both addresses.
     resolve() = nx_resolve4, nx_resolve6: packet::resolve_both;
-    /// A packet of a flow that has an entry. Returns what the classifier returns, or where the packet goes.
+    /// A packet of a flow that has an entry. Answers in the constants below.
     known(entry: *mut CtEntry) = nx_known4, nx_known6: track::known;
-    /// A packet of no flow we know. Returns what the classifier returns, or where the packet goes.
+    /// A packet of no flow we know. Answers in the constants below.
     fresh() = nx_fresh4, nx_fresh6: track::fresh;
-    /// A FIN or RST of no flow we know. Returns what the classifier returns, or where the packet goes.
+    /// A FIN or RST of no flow we know. Answers in the constants below.
     stray() = nx_stray4, nx_stray6: track::stray;
+    /// An ICMP error. Answers in the constants below.
+    related() = nx_related4, nx_related6: related::related;
     /// Policy over a running flow. 0, or the number of a drop reason.
     judge_again(entry: *mut CtEntry, forward: u32) = nx_judge4, nx_judge6: track::judge_again;
-    /// Hands the packet to a local endpoint. Returns what the classifier returns.
+    /// Hands the packet to a local endpoint. Answers in the constants below.
     to_local(number: u32) = nx_local4, nx_local6: deliver::to_local;
-    /// Routes the packet off the node. Returns what the classifier returns.
+    /// Routes the packet off the node. Answers in the constants below.
     to_world() = nx_world4, nx_world6: deliver::to_world;
-    /// Drops the packet and tells why. Returns what the classifier returns.
+    /// Drops the packet and tells why. Answers in the constants below.
     drop_packet(reason: u32, place: u32) = nx_drop4, nx_drop6: event::drop_packet;
     /// Tells what a policy decided.
     tell_verdict(direction: u32, ruling: *const Ruling) = nx_verdict4, nx_verdict6: event::tell_verdict;
     /// Reports a flow.
     trace(entry: *mut CtEntry, more: u32) = nx_trace4, nx_trace6: event::trace;
+    /// Answers the sender with an ICMP error. Answers in the constants below.
+    answer(what: u32, mtu: u32) = nx_answer4, nx_answer6: icmp::answer;
+    /// Removes a flow with all that belongs to it.
+    forget(entry: *mut CtEntry) = nx_forget4, nx_forget6: nat::forget;
+    /// Finds a translation for a new flow. 0 when there is none.
+    allocate(entry: *mut CtEntry, index: u32) = nx_allocate4, nx_allocate6: nat::allocate;
+    /// Translates the packet's source. 0 when it cannot be written.
+    masquerade(entry: *mut CtEntry) = nx_masquerade4, nx_masquerade6: nat::masquerade;
+    /// Gives a reply to a translated flow its destination back.
+    arrives() = nx_arrives4, nx_arrives6: from_network::arrives;
+    /// An ICMP error of a workload on its way out. 0 when it must not leave.
+    error_leaves() = nx_errout4, nx_errout6: related::error_leaves;
+    /// An ICMP error from the network. 1 when it is about a translated flow.
+    error_arrives() = nx_errin4, nx_errin6: related::error_arrives;
+    /// A packet of no flow that leaves the node. Answers in the constants below.
+    stranger(index: u32) = nx_stranger4, nx_stranger6: to_network::stranger;
 }
+
+// What stages answer beside a classifier's actions; one bit each, facts in the bits below.
+
+/// Send the packet to the side with the number in the low 16 bits.
+pub const DELIVER: i32 = 1 << 24;
+/// The sender is owed an ICMP error; the MTU is in the low 16 bits.
+pub const TOO_BIG: i32 = 1 << 25;
+/// The sender is owed an ICMP error.
+pub const TTL_EXCEEDED: i32 = 1 << 26;
+/// An ICMP error without a flow we know: policy decides as for any ICMP.
+pub const UNRELATED: i32 = 1 << 27;
+/// A FIN or RST of no flow.
+pub const STRAY: i32 = 1 << 28;
+/// A flow was made for the node's own packet.
+pub const HOST_FLOW: i32 = 1 << 29;
+/// Drop the packet: see [`crate::event::refuse`].
+pub const REFUSE: i32 = 1 << 30;

@@ -28,12 +28,12 @@ pub extern "C" fn to_workload(context: *mut __sk_buff) -> i32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn nx_host4(context: *mut __sk_buff) -> i32 {
-    track::<V4>(Skb::new(context), Hook::ToWorkload, false, core::ptr::null_mut())
+    track::<V4>(Skb::new(context), Hook::ToWorkload, 14, false, core::ptr::null_mut())
 }
 
 /// Stage (see [`crate::stage`]).
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn nx_host6(context: *mut __sk_buff) -> i32 {
-    track::<V6>(Skb::new(context), Hook::ToWorkload, false, core::ptr::null_mut())
+    track::<V6>(Skb::new(context), Hook::ToWorkload, 14, false, core::ptr::null_mut())
 }

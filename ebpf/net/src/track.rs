@@ -10,75 +10,92 @@ use nexin_packet::protocol;
 use crate::config::Setting;
 use crate::ct::{self, Flow};
 use crate::deliver::{Deliver, deliver};
-use crate::event::{self, drop_unparsed, refuse};
+use crate::event::{self, drop_unparsed, refuse, refused};
 use crate::family::Family;
 use crate::maps;
+use crate::nat::Translate;
 use crate::ndp;
 use crate::packet::{Hook, Packet, device_of};
 use crate::parse::Parsed;
 use crate::policy::{self, Question, Ruling};
 use crate::skb::{Skb, act};
-use crate::stage::Stages;
+use crate::stage::{DELIVER, STRAY, Stages, UNRELATED};
 use crate::tcp::{self, Step};
 
 const FILE: u8 = SourceFile::Ct as u8;
 
-/// Takes the packet all the way. `entry` is what the caller's conntrack look-up found, if it made one.
+/// Takes the packet all the way. `entry` is what the caller's conntrack look-up found, if it made one; `l3` is where the
+/// network header begins.
 #[inline(always)]
-pub fn track<F: Deliver + Stages>(skb: Skb, hook: Hook, looked_up: bool, entry: *mut CtEntry) -> i32 {
+pub fn track<F: Translate + Stages>(skb: Skb, hook: Hook, l3: u8, looked_up: bool, entry: *mut CtEntry) -> i32 {
     let mut packet = Packet::<F>::blank(hook);
     let p = &mut packet;
+    p.l3 = l3;
     let reason = F::parse(skb, p);
     if reason != 0 {
-        return drop_unparsed(skb, hook, reason as u8, (FILE as u32) << 16 | line!());
+        // Packets from the network that are not for workloads are the stack's business, whatever they are.
+        let ours =
+            hook != Hook::FromNetwork || F::owner(&p.tuple().destination).is_some_and(|owner| owner.endpoint != 0);
+        return if ours { drop_unparsed(skb, hook, reason as u8, (FILE as u32) << 16 | line!()) } else { act::OK };
     }
-    if !looked_up {
-        if F::VERSION == 6 && ndp::concerns(p) {
-            return ndp::handle(skb, hook, p.l4);
+    if !looked_up && F::VERSION == 6 && ndp::concerns(p) {
+        return ndp::handle(skb, hook, p.l4);
+    }
+    let mut translated = false;
+    if hook == Hook::FromNetwork {
+        let answer = F::arrives(skb, p);
+        if answer & DELIVER == 0 {
+            return refused(skb, p, answer).unwrap_or(answer);
         }
-        if hook == Hook::FromNetwork {
-            p.resolve(skb);
-            if p.receiver.endpoint == 0 {
-                return act::OK;
-            }
-        }
+        translated = answer != DELIVER;
     }
     let mut entry = if looked_up { entry } else { F::ct().find(&p.key) };
     if let Some(flow) = Flow::from_map(entry) {
         if flow.expired(p.now) || tcp::reopens(flow, p.tcp_flags) {
-            flow.remove::<F>(&p.key);
+            F::forget(skb, p, entry);
             entry = core::ptr::null_mut();
         }
     }
     // VERIFIER: stages return here instead of calling on, since the stack of nested calls adds up.
-    let mut step = if entry.is_null() { F::fresh(skb, p) } else { F::known(skb, p, entry) };
+    let mut step = UNRELATED;
+    if p.is(Parsed::<F>::ERROR) {
+        step = F::related(skb, p);
+    }
+    if step == UNRELATED {
+        if !entry.is_null() {
+            step = F::known(skb, p, entry);
+        } else if translated {
+            // The translation outlived its flow.
+            step = refuse!(CtNoFlow);
+        } else {
+            step = F::fresh(skb, p);
+        }
+    }
     if step == STRAY {
         step = F::stray(skb, p);
     }
-    if step & DELIVER == 0 { step } else { deliver(skb, p, step as u16) }
+    if step > 0 && step & DELIVER != 0 {
+        step = deliver(skb, p, step as u16);
+    }
+    refused(skb, p, step).unwrap_or(step)
 }
-
-/// What stages return beside a classifier's answers: send the packet to the side with the number in the low 16 bits.
-const DELIVER: i32 = 1 << 16;
-/// A FIN or RST of no flow: ask [`stray`].
-const STRAY: i32 = 1 << 17;
 
 /// Stage: a packet of a flow that has an entry.
 #[inline(always)]
 pub fn known<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>) -> i32 {
     let Some(flow) = flow else {
-        return refuse!(skb, p, CtNoFlow);
+        return refuse!(CtNoFlow);
     };
     let forward = p.is_forward(flow.state());
     p.flags |= Event::REPLY_KNOWN | if forward { 0 } else { Event::REPLY };
     if p.hook == Hook::FromWorkload && device_of(sender_number(flow, forward)) != skb.ifindex() {
-        return refuse!(skb, p, InvalidSourceIp);
+        return refuse!(InvalidSourceIp);
     }
     // A refused flow is asked about at every packet, so that each drop names its rule.
     if flow.life() == CtState::Denied as u8 || flow.epoch() != policy::config().epoch {
         let reason = F::judge_again(skb, p, flow.as_ptr(), u32::from(forward));
         if reason != 0 {
-            return refuse!(skb, p, code reason as u8);
+            return refuse!(code reason);
         }
     }
     let (mut step, mut changed) = (Step::Keep, false);
@@ -96,7 +113,7 @@ pub fn known<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow
     let number = receiver_number(flow, forward);
     report(skb, p, flow, changed, step);
     if step == Step::Close {
-        close::<F>(p, flow, number);
+        close(skb, p, flow, number);
     }
     DELIVER | i32::from(number)
 }
@@ -109,6 +126,7 @@ fn report<F: Stages>(skb: Skb, p: &mut Packet<F>, flow: Flow, changed: bool, ste
     if closing || Setting::trace(2) && (changed || due) || Setting::trace(3) {
         flow.set_reported(ct::report_time(p.now));
         let established = if flow.life() == CtState::Established as u8 { Event::ESTABLISHED } else { 0 };
+        p.resolve(skb);
         let more = established | if closing { Event::CLOSED } else { 0 };
         F::trace(skb, p, flow.as_ptr(), u32::from(more));
     }
@@ -117,12 +135,11 @@ fn report<F: Stages>(skb: Skb, p: &mut Packet<F>, flow: Flow, changed: bool, ste
 /// Removes a flow whose last packet this is. When the packet still has to pass `to_network`, which needs the entry, that
 /// program removes it; here it is only marked dead.
 #[inline(always)]
-fn close<F: Family>(p: &Packet<F>, flow: Flow, receiver: u16) {
-    let leaves = p.hook == Hook::FromWorkload && receiver == 0;
-    if leaves {
-        flow.set_expires(p.now);
+fn close<F: Stages>(skb: Skb, p: &mut Packet<F>, flow: Flow, receiver: u16) {
+    if p.hook == Hook::FromWorkload && receiver == 0 {
+        flow.set_expires(p.now.wrapping_sub(1));
     } else {
-        flow.remove::<F>(&p.key);
+        F::forget(skb, p, flow.as_ptr());
     }
 }
 
@@ -171,13 +188,13 @@ pub fn judge_again<F: Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>, f
     if source.endpoint == 0 {
         router(flow.source(), &mut source);
     }
-    let (source_port, destination_port) = p.ports();
+    let tuple = p.tuple();
     let service = if p.protocol == F::ICMP {
         u16::from(F::ECHO) << 8
     } else if forward {
-        destination_port.get()
+        tuple.destination_port.get()
     } else {
-        source_port.get()
+        tuple.source_port.get()
     };
     let question = Question::new(source, target, p.protocol, service, config.flags);
     let (mut egress, mut ingress) = (Ruling::default(), Ruling::default());
@@ -223,16 +240,16 @@ pub fn fresh<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>) -> i32 {
     p.resolve(skb);
     if p.hook == Hook::FromWorkload {
         if !owns_source(skb, p) {
-            return refuse!(skb, p, InvalidSourceIp);
+            return refuse!(InvalidSourceIp);
         }
         if is_tunnel(p) {
-            return refuse!(skb, p, EncapsulationProhibited);
+            return refuse!(EncapsulationProhibited);
         }
     }
     let proto = p.protocol;
     if proto == protocol::TCP {
         if tcp::answers(p.tcp_flags) {
-            return refuse!(skb, p, CtNoFlow);
+            return refuse!(CtNoFlow);
         }
         if tcp::ends(p.tcp_flags) {
             return STRAY;
@@ -247,7 +264,7 @@ pub fn fresh<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>) -> i32 {
         event::verdict(skb, p, Direction::Ingress, &ingress);
     }
     if reason != 0 {
-        return refuse!(skb, p, code reason as u8);
+        return refuse!(code reason);
     }
     let receiver = number(p.receiver);
     if p.is(Parsed::<F>::UNTRACKED | Parsed::<F>::ECHO_REPLY) {
@@ -256,13 +273,13 @@ pub fn fresh<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>) -> i32 {
     let source = number(p.sender);
     let half_open = proto == protocol::TCP && tcp::opens(p.tcp_flags);
     if half_open && !ct::half_open_opened(source) {
-        return refuse!(skb, p, HalfOpenLimit);
+        return refuse!(HalfOpenLimit);
     }
     if !ct::create(skb, p, config.epoch, source, receiver, half_open) {
         if half_open {
             ct::half_open_closed(source);
         }
-        return refuse!(skb, p, CtInsertFailed);
+        return refuse!(CtInsertFailed);
     }
     p.flags |= Event::REPLY_KNOWN;
     if Setting::trace(1) {
@@ -308,15 +325,15 @@ fn is_tunnel<F: Family>(p: &Packet<F>) -> bool {
 
 /// Stage: a FIN or RST of a flow we know nothing of (any more): passes if a flow of either direction would, and opens nothing.
 #[inline(always)]
-pub fn stray<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>) -> i32 {
+pub fn stray<F: Deliver + Stages>(_skb: Skb, p: &mut Packet<F>) -> i32 {
     let config = policy::config();
     let (mut egress, mut ingress) = (Ruling::default(), Ruling::default());
-    let answer = Question::new(p.receiver, p.sender, p.protocol, p.ports().0.get(), config.flags);
+    let answer = Question::new(p.receiver, p.sender, p.protocol, p.tuple().source_port.get(), config.flags);
     if judge(p, &answer, &mut egress, &mut ingress) != 0 {
         let ahead = Question::new(p.sender, p.receiver, p.protocol, p.service, config.flags);
         let reason = judge(p, &ahead, &mut egress, &mut ingress);
         if reason != 0 {
-            return refuse!(skb, p, code reason as u8);
+            return refuse!(code reason);
         }
     }
     DELIVER | i32::from(number(p.receiver))

@@ -137,7 +137,6 @@ impl OwnerHandle {
     ) -> Result<Self, AgentError> {
         let (jobs, inbox) = channel();
         let (opened, ready) = oneshot::channel();
-        let stop = tasks.stop().clone();
         let work = move || {
             let owner = core().and_then(|core| {
                 let datapath = Datapath::open(&options)?;
@@ -152,7 +151,6 @@ impl OwnerHandle {
                 // The starter is told and stops the program; if it is gone, the program stops already.
                 Err(error) => drop(opened.send(Err(error))),
             }
-            stop.cancel();
         };
         let system = |source| AgentError::System { what: "start the owner thread", source };
         tasks.thread("owner", Lifetime::Errand, work).map_err(system)?;

@@ -117,10 +117,24 @@ fn main() {
         engine.retain_policies(|_| false);
         engine.policy_for(Identity(Identity::CLUSTER_MIN + 100 * round as u32));
     });
+    let mut keys = Vec::new();
+    let mut held = Vec::new();
     for index in 0..20 {
-        engine.policy_for(Identity(Identity::CLUSTER_MIN + 100 * index));
+        let policies = engine.policy_for(Identity(Identity::CLUSTER_MIN + 100 * index)).unwrap_or_default();
+        keys.extend(policies.of(Direction::Ingress).map(|tables| tables.key));
+        held.extend(policies.ingress);
     }
+    let pages: usize = held.iter().map(|tables| tables.ports.len() + tables.blocks.len()).sum();
+    println!(
+        "  ({} policies, {} members, {pages} pages in all)",
+        held.len(),
+        held.iter().map(|tables| tables.members.len()).sum::<usize>()
+    );
     measure("a new identity, 20 policies of 250 rules in use", 2_000, |round| {
         engine.upsert_identity(Identity(2_000_000 + round as u32), specs[round * 17].clone());
+    });
+    measure("the same, and the tables of all 20 published to a holder", 2_000, |round| {
+        engine.upsert_identity(Identity(3_000_000 + round as u32), specs[round * 19].clone());
+        held = keys.iter().filter_map(|key| engine.tables(*key)).collect();
     });
 }

@@ -103,6 +103,8 @@ pub struct SpokenRule {
 pub enum Part {
     /// Decided.
     Decides,
+    /// Is in shadow mode and would decide if it were in force.
+    WouldDecide,
     /// Matches; a stronger rule decided.
     Overruled,
     /// Is about this peer, but other ports.
@@ -110,9 +112,10 @@ pub enum Part {
 }
 
 impl Part {
-    const fn text(self) -> &'static str {
+    pub const fn text(self) -> &'static str {
         match self {
             Self::Decides => "decides",
+            Self::WouldDecide => "would decide if shadow policies were in force",
             Self::Overruled => "matches, but a stronger rule decides",
             Self::OtherPorts => "is about this peer, but other ports",
         }
@@ -177,11 +180,12 @@ impl Engine {
             .into_iter()
             .filter_map(|(id, matches)| {
                 let rule = self.rule(id)?;
-                let decides = id == answer.rule && matches;
-                let part = match (decides, matches) {
-                    (true, _) => Part::Decides,
-                    (false, true) => Part::Overruled,
-                    (false, false) => Part::OtherPorts,
+                let shadow_winner = answer.shadow.as_ref().map(|shadow| shadow.rule);
+                let part = match matches {
+                    false => Part::OtherPorts,
+                    true if id == answer.rule => Part::Decides,
+                    true if rule.shadow && shadow_winner == Some(id) => Part::WouldDecide,
+                    true => Part::Overruled,
                 };
                 let origin = rule.origin.clone();
                 Some(SpokenRule { rule: id, action: rule.action, origin, part, shadow: rule.shadow })

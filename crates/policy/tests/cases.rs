@@ -110,3 +110,15 @@ fn an_explanation_names_every_rule_that_spoke() {
     assert!(shown.contains("decides") && shown.contains("a stronger rule decides"), "{shown}");
     assert!(shown.contains("precedence.yaml:"), "{shown}");
 }
+
+#[test]
+fn an_explanation_shows_what_shadow_policies_would_do() {
+    let case = read("precedence.yaml").into_iter().find(|case| case.name.contains("shadow")).expect("it is there");
+    let mut world = World::new(case.scenario);
+    let peer = |text: &str| text.parse::<cases::PeerRef>().expect("a peer");
+    let [_, ingress] =
+        world.explain(&peer("shop/client"), &peer("shop/web"), nexin_model::Protocol::Tcp, 80).expect("both exist");
+    assert_eq!(ingress.answer.decision, Decision::Allowed);
+    assert_eq!(ingress.answer.shadow.as_ref().map(|shadow| shadow.decision), Some(Decision::DefaultDenied));
+    assert!(ingress.to_string().contains("with shadow policies in force: denied by default"), "{ingress}");
+}

@@ -338,6 +338,7 @@ fn direction_answer(explanation: &Explanation, audit: bool) -> DirectionAnswer {
         shadow: rule.shadow,
         reason: match rule.part {
             Part::Decides => rule.origin.text.to_string(),
+            Part::WouldDecide => format!("{}; would decide if shadow policies were in force", rule.origin.text),
             Part::Overruled => format!("{}; a stronger rule decides", rule.origin.text),
             Part::OtherPorts => format!("{}; about this peer, but other ports", rule.origin.text),
         },

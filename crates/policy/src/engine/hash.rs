@@ -54,7 +54,8 @@ impl Hasher for FastHasher {
     }
 }
 
-/// FNV-1a, 128 bits: the same value for the same content on every machine and in every run.
+/// FNV-1a, 128 bits: the same value for the same content in every run of a build (another build may differ; then
+/// policies are loaded anew).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ContentHasher(u128);
 

@@ -93,6 +93,7 @@ pub(super) fn direction(side: &Explanation) -> DirectionAnswer {
             nexin_model::Direction::Egress => Direction::Egress,
         },
         enforced: answer.decision != Decision::Unrestricted,
+        reason: side.reason(),
         verdict: verdict(answer.decision),
         rules: side.rules.iter().map(spoken).collect(),
         isolated_by: side.isolated_by.iter().map(reference).collect(),
@@ -104,6 +105,7 @@ pub(super) fn direction(side: &Explanation) -> DirectionAnswer {
 fn spoken(rule: &engine::SpokenRule) -> SpokenRule {
     let part = match rule.part {
         Part::Decides => "decides",
+        Part::WouldDecide => "would decide if shadow policies were in force",
         Part::Overruled => "matches, but a stronger rule decides",
         Part::OtherPorts => "is about this peer, but other ports",
     };

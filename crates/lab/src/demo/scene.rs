@@ -93,10 +93,6 @@ impl Scene {
         Ok(scene)
     }
 
-    pub(super) fn file(&self, name: &str) -> String {
-        self.dir.join(name).display().to_string()
-    }
-
     fn command(words: &[&str]) -> Command {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).stdin(Stdio::null());
@@ -128,11 +124,11 @@ impl Scene {
         Ok(Running { child, output: path })
     }
 
-    /// Runs the `nexin` binary against the node's agent, before the audience.
+    /// Runs the `nexin` binary against the node's agent, beside the rules, before the audience.
     pub(super) fn nexin(&self, narrator: &Narrator, program: &Path, words: &[&str]) -> Result<String> {
         narrator.command("", &[&["nexin"], words].concat());
         let mut command = Command::new(program);
-        command.args(words).arg("--socket").arg(self.lab.node_paths("node").socket);
+        command.args(words).arg("--socket").arg(self.lab.node_paths("node").socket).current_dir(&self.dir);
         let output = command.output().map_err(|source| Error::system("run nexin", source))?;
         let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
         narrator.output(&said);

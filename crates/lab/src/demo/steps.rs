@@ -126,11 +126,10 @@ async fn rule_bites(scene: &Scene, program: &Path, deathstar: &Deathstar, narrat
     let mut xwing = scene.start("xwing", &beam, "xwing-beam")?;
     let tiefighter = scene.start("tiefighter", &beam, "tiefighter-beam")?;
     until("both connections to carry data", || Ok(xwing.lines()? > 2 && tiefighter.lines()? > 2)).await?;
-    let rule = scene.file("rule1.yaml");
     narrator.say("What would the rule do? Nothing is applied yet:");
-    let said = scene.nexin(narrator, program, &["policy", "simulate", "-f", &rule])?;
+    let said = scene.nexin(narrator, program, &["policy", "simulate", "-f", "rule1.yaml"])?;
     narrator.check("the simulation names the xwing's running connection", said.contains("default/xwing"), &said)?;
-    scene.nexin(narrator, program, &["policy", "apply", "-f", &rule])?;
+    scene.nexin(narrator, program, &["policy", "apply", "-f", "rule1.yaml"])?;
     until("the xwing's running connection to starve", || {
         let ended = xwing.child.try_wait().map_err(|source| Error::system("wait for curl", source))?;
         Ok(ended.is_some_and(|status| status.code() == CURL_TIMEOUT))
@@ -178,7 +177,7 @@ fn on_trial(scene: &Scene, program: &Path, deathstar: &Deathstar, narrator: &mut
         "A rule on trial",
         "A shadow policy is judged beside the others; its verdicts are shown, nothing is enforced.",
     );
-    scene.nexin(narrator, program, &["policy", "apply", "-f", &scene.file("shadow.yaml")])?;
+    scene.nexin(narrator, program, &["policy", "apply", "-f", "shadow.yaml"])?;
     let (landed, code) = land(scene, narrator, "tiefighter", &deathstar.v4)?;
     narrator.check("the tiefighter still lands", landed, &format!("curl ended with {code:?}"))?;
     let watch = ["monitor", "--type", "verdict", "--from", "tiefighter", "--last", "2", "--no-follow"];

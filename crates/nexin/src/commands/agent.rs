@@ -127,7 +127,12 @@ pub(crate) fn agent(context: &Context, args: &Agent) -> Result<ExitCode> {
         }
         Action::CleanUp => {
             let report = nexin_agent::cleanup(&loaded.settings)?;
-            context.out.text(&format!("{report}"))?;
+            context.out.text(&format!(
+                "removed {} programs, {} links, {} routes, and the state on disk",
+                report.programs,
+                report.links.len(),
+                report.routes
+            ))?;
         }
         Action::Run => nexin_agent::run(loaded)?,
     }

@@ -159,7 +159,14 @@ pub(crate) async fn endpoint(context: &Context, verb: &Endpoint) -> Result<()> {
             let labels: Labels = labels.iter().cloned().collect();
             let update = LabelsUpdate { labels, ..LabelsUpdate::default() };
             let endpoint = client.set_labels(endpoint.id, &update).await?;
-            context.out.show(&endpoint, |style| detail(&endpoint, style))?;
+            context.out.show(&endpoint, |_| {
+                format!(
+                    "{} is {} (identity {})",
+                    full_name(&endpoint),
+                    short_labels(&endpoint.labels),
+                    endpoint.identity
+                )
+            })?;
         }
     }
     Ok(())

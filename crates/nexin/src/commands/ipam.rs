@@ -49,7 +49,7 @@ fn free(pool: &Pool) -> Cell {
         _ if free < pool.capacity / 10 => Paint::Warn,
         _ => Paint::Plain,
     };
-    Cell::new(paint, if pool.capacity == u64::MAX { "plenty".to_owned() } else { free.to_string() })
+    Cell::new(paint, if free > u64::from(u32::MAX) { "plenty".to_owned() } else { free.to_string() })
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use nexin_agent::Settings;
+use nexin_api::ClientError;
 use nexin_api::v1::{CheckState, ComponentState, DoctorReply, StatusReply};
 use serde::Serialize;
 
@@ -135,9 +137,16 @@ fn problems(reply: &StatusReply, style: Style) -> String {
 
 // === doctor ===
 
-/// Fails where something that is needed is missing.
+/// Fails where something that is needed is missing. Without an agent this process looks itself, with default settings.
 pub(crate) async fn doctor(context: &Context) -> Result<ExitCode> {
-    let reply = context.client()?.doctor().await?;
+    let reply = match context.client()?.doctor().await {
+        Ok(reply) => reply,
+        Err(ClientError::Connect { .. }) => {
+            eprintln!("no agent answers at {}: looking without one", context.socket.display());
+            nexin_agent::examine(&Settings::default())
+        }
+        Err(error) => return Err(error.into()),
+    };
     context.out.show(&reply, |style| findings(&reply, style))?;
     Ok(if reply.worst() == CheckState::Missing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

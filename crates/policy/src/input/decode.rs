@@ -39,6 +39,15 @@ impl<'a> Path<'a> {
         Self { parent: Some(self), segment: Segment::Key(key) }
     }
 
+    /// Below `spec` or `specs`, where a line without a value is one that restricts less than it seems to.
+    fn in_spec(&self) -> bool {
+        match (self.parent, self.segment) {
+            (Some(Path { parent: None, .. }), segment) => matches!(segment, Segment::Key("spec" | "specs")),
+            (Some(parent), _) => parent.in_spec(),
+            (None, _) => false,
+        }
+    }
+
     pub(crate) const fn index(&'a self, index: usize) -> Self {
         Self { parent: Some(self), segment: Segment::Index(index) }
     }
@@ -132,6 +141,8 @@ impl<'n> Object<'n> {
                 let help = hint(&entry.key).or_else(|| suggest::did_you_mean(&entry.key, known));
                 let message = format!("the field `{}` is not known here", entry.key);
                 cx.lapse(&path.key(&entry.key), entry.key_at, message, help);
+            } else if entry.node.is_null() && path.in_spec() {
+                no_value(entry, path, cx);
             }
         }
         Some(Self { node })
@@ -293,7 +304,14 @@ pub(crate) fn one_of<T: Copy>(
     None
 }
 
-/// A mapping of words to text; null values are left out.
+/// Tells of a field that is written without a value. An API server takes it as not written.
+fn no_value(entry: &Entry, path: &Path<'_>, cx: &mut Context<'_>) {
+    let message = format!("`{}` has no value, so it counts as not written", entry.key);
+    let help = Some("remove the line, or write a value; an empty list is `[]`, an empty text `\"\"`".to_owned());
+    cx.lapse(&path.key(&entry.key), entry.key_at, message, help);
+}
+
+/// A mapping of words to text; a value that is null is empty text, as Kubernetes has it.
 pub(crate) fn text_map(
     node: &Node,
     path: &Path<'_>,
@@ -301,9 +319,14 @@ pub(crate) fn text_map(
 ) -> Option<Vec<(Spanned<String>, Spanned<String>)>> {
     let entries = entries(node, path, cx)?;
     let mut pairs = Vec::with_capacity(entries.len());
-    for entry in entries.iter().filter(|entry| !entry.node.is_null()) {
+    for entry in entries {
         let key = Spanned { value: entry.key.clone(), at: entry.key_at };
-        if let Some(value) = text(&entry.node, &path.key(&entry.key), cx) {
+        if entry.node.is_null() {
+            if path.in_spec() {
+                no_value(entry, path, cx);
+            }
+            pairs.push((key, Spanned { value: String::new(), at: entry.node.at }));
+        } else if let Some(value) = text(&entry.node, &path.key(&entry.key), cx) {
             pairs.push((key, value));
         }
     }

@@ -20,7 +20,7 @@ struct Known {
 }
 
 const KNOWN: [Known; 5] = [
-    Known { kind: Kind::NetworkPolicy, versions: &["networking.k8s.io/v1"], scope: Scope::Namespaced },
+    Known { kind: Kind::NetworkPolicy, versions: &["networking.k8s.io/v1"], scope: Scope::NamespacedUnchecked },
     Known { kind: Kind::CiliumNetworkPolicy, versions: &["cilium.io/v2"], scope: Scope::Namespaced },
     Known { kind: Kind::CiliumClusterwideNetworkPolicy, versions: &["cilium.io/v2"], scope: Scope::Cluster },
     Known { kind: Kind::ClusterNetworkPolicy, versions: &["policy.networking.k8s.io/v1alpha2"], scope: Scope::Cluster },

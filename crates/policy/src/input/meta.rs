@@ -25,8 +25,19 @@ pub struct Meta {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
+    /// NetworkPolicy: only the API server checks its metadata, Cilium's agent takes any.
+    NamespacedUnchecked,
     Namespaced,
     Cluster,
+}
+
+impl Scope {
+    fn fault(self, path: &Path<'_>, at: Pos, message: String, help: Option<String>, cx: &mut Context<'_>) {
+        match self {
+            Self::NamespacedUnchecked => cx.lapse(path, at, message, help),
+            Self::Namespaced | Self::Cluster => cx.error(path, at, message, help),
+        }
+    }
 }
 
 const FIELDS: [&str; 15] = [
@@ -51,7 +62,7 @@ pub(super) fn read(root: &Object<'_>, scope: Scope, cx: &mut Context<'_>) -> Opt
     let path = Path::ROOT.key("metadata");
     let entry = root.require("metadata", &Path::ROOT, cx)?;
     let object = Object::open(&entry.node, &path, cx, &FIELDS)?;
-    let name = name(&object, &path, cx);
+    let name = name(&object, scope, &path, cx);
     let namespace = namespace(&object, scope, &path, cx);
     let labels = object.read("labels", &path, cx, text_map).unwrap_or_default();
     for (key, value) in &labels {
@@ -60,7 +71,7 @@ pub(super) fn read(root: &Object<'_>, scope: Scope, cx: &mut Context<'_>) -> Opt
             [(names::label_key_fault(&key.value), key.at), (names::label_value_fault(&value.value), value.at)]
         {
             if let Some(fault) = fault {
-                cx.error(&path.key(&key.value), at, fault, None);
+                scope.fault(&path.key(&key.value), at, fault, None, cx);
             }
         }
     }
@@ -75,7 +86,7 @@ pub(super) fn read(root: &Object<'_>, scope: Scope, cx: &mut Context<'_>) -> Opt
     })
 }
 
-fn name(object: &Object<'_>, path: &Path<'_>, cx: &mut Context<'_>) -> Option<Spanned<String>> {
+fn name(object: &Object<'_>, scope: Scope, path: &Path<'_>, cx: &mut Context<'_>) -> Option<Spanned<String>> {
     if let Some(prefix) = object.text("generateName", path, cx)
         && !prefix.value.is_empty()
         && !names::is_dns_subdomain(prefix.value.strip_suffix('-').unwrap_or(&prefix.value))
@@ -95,8 +106,7 @@ fn name(object: &Object<'_>, path: &Path<'_>, cx: &mut Context<'_>) -> Option<Sp
         let fixed: String =
             name.value.to_lowercase().chars().map(|c| if c == '_' || c == ' ' { '-' } else { c }).collect();
         let help = names::is_dns_subdomain(&fixed).then(|| format!("`{fixed}` would be one"));
-        cx.error(&path.key("name"), name.at, message, help);
-        return None;
+        scope.fault(&path.key("name"), name.at, message, help, cx);
     }
     Some(name)
 }
@@ -110,11 +120,11 @@ fn namespace(object: &Object<'_>, scope: Scope, path: &Path<'_>, cx: &mut Contex
             cx.error(&path, namespace.at, "this kind has no namespace", help);
             None
         }
-        Scope::Namespaced if names::is_dns_label(&namespace.value) => Some(namespace),
-        Scope::Namespaced => {
+        _ if names::is_dns_label(&namespace.value) => Some(namespace),
+        Scope::Namespaced | Scope::NamespacedUnchecked => {
             let message = format!("{:?} is no namespace: small letters, digits and `-`, up to 63", namespace.value);
-            cx.error(&path, namespace.at, message, None);
-            None
+            scope.fault(&path, namespace.at, message, None, cx);
+            Some(namespace)
         }
     }
 }

@@ -232,12 +232,22 @@ fn port_name(node: &Node, path: &Path<'_>, cx: &mut Context<'_>) -> Option<Netwo
             }
         },
         Value::String(name) => {
-            let help = name.parse::<u16>().is_ok().then(|| "write the number without quotes".to_owned());
-            if !names::is_service_name(name) || name.bytes().any(|c| c.is_ascii_uppercase()) {
+            if let Some(number) = name.parse::<u16>().ok().filter(|number| *number > 0 && *name == number.to_string()) {
+                let help = Some("write the number without quotes".to_owned());
+                cx.lapse(path, node.at, format!("{name:?} is no name of a port"), help);
+                return Some(NetworkPortName::Number(number));
+            }
+            let lower = name.to_ascii_lowercase();
+            if !names::is_service_name(name) {
                 let message =
                     format!("{name:?} is no name of a port: up to 15 small letters, digits and single hyphens");
-                cx.error(path, node.at, message, help);
+                cx.error(path, node.at, message, None);
                 return None;
+            }
+            if lower != *name {
+                let help = Some(format!("write `{lower}`"));
+                cx.lapse(path, node.at, format!("{name:?} is no name of a port: they have small letters"), help);
+                return Some(NetworkPortName::Name(lower));
             }
             Some(NetworkPortName::Name(name.clone()))
         }

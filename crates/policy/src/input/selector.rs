@@ -34,7 +34,7 @@ pub struct Expression {
 pub(super) enum Keys {
     /// A label key that may have a source: `k8s:app`, `reserved:host`.
     Sourced,
-    /// A label key as Kubernetes has them.
+    /// A label key as Kubernetes has them. Cilium's agent does not look; what is no label matches nothing.
     Plain,
     /// Any text (selectors of services, which Cilium does not check).
     Unchecked,
@@ -53,7 +53,11 @@ pub(super) fn read(node: &Node, path: &Path<'_>, cx: &mut Context<'_>, keys: Key
             && super::suggest::nearest(key, ["matchLabels", "matchExpressions"]).is_none())
         .then(|| format!("labels go under `matchLabels`: `matchLabels: {{{key}: ...}}`"))
     })?;
-    let labels = object.read("matchLabels", path, cx, text_map).unwrap_or_default();
+    let mut labels = object.read("matchLabels", path, cx, text_map).unwrap_or_default();
+    if keys != Keys::Plain {
+        // An API server drops null values from custom resources.
+        labels.retain(|(key, _)| object.get("matchLabels").is_some_and(|entry| entry.node.get(&key.value).is_some()));
+    }
     for (key, value) in &labels {
         let path = path.key("matchLabels");
         let path = path.key(&key.value);
@@ -100,7 +104,15 @@ fn check_key(key: &Spanned<String>, keys: Keys, path: &Path<'_>, cx: &mut Contex
         Keys::Unchecked => None,
     };
     if let Some(fault) = fault {
-        cx.error(path, key.at, format!("{:?}: {fault}", key.value), None);
+        not_a_label(key, &fault, keys, path, cx);
+    }
+}
+
+fn not_a_label(text: &Spanned<String>, fault: &str, keys: Keys, path: &Path<'_>, cx: &mut Context<'_>) {
+    let message = format!("{:?}: {fault}", text.value);
+    match keys {
+        Keys::Plain => cx.lapse(path, text.at, message, None),
+        Keys::Sourced | Keys::Unchecked => cx.error(path, text.at, message, None),
     }
 }
 
@@ -108,6 +120,6 @@ fn check_value(value: &Spanned<String>, keys: Keys, path: &Path<'_>, cx: &mut Co
     if keys != Keys::Unchecked
         && let Some(fault) = names::label_value_fault(&value.value)
     {
-        cx.error(path, value.at, format!("{:?}: {fault}", value.value), None);
+        not_a_label(value, &fault, keys, path, cx);
     }
 }

@@ -116,7 +116,8 @@ fn selectors() {
     );
     lapse(&peer("{matchLabel: {a: b}}"), &at(path, ".matchLabel"), "did you mean `matchLabels`");
     lapse(&peer("{app: web}"), &at(path, ".app"), "matchLabels: {app: ...}");
-    accepts(&peer("{matchLabels: null}"));
+    lapse(&peer("{matchLabels: null}"), &at(path, ".matchLabels"), "no value");
+    lapse(&peer("{matchLabels: {a: ~}}"), &at(path, ".matchLabels.a"), "no value");
 }
 
 #[test]
@@ -226,14 +227,10 @@ fn port_numbers() {
     ] {
         accepts(&port(good));
     }
-    for good in [
-        "{port: '90', endPort: 80}",
-        "{port: '0', protocol: GRE}",
-        "{port: '80', protocol: null}",
-        "{port: '80', endPort: 0}",
-    ] {
+    for good in ["{port: '90', endPort: 80}", "{port: '0', protocol: GRE}", "{port: '80', endPort: 0}"] {
         accepts(&port(good));
     }
+    lapse(&port("{port: '80', protocol: }"), &at(&path, ".protocol"), "no value");
     refuses(&port("{port: 80}"), &at(&path, ".port"), "`port: \"80\"`");
     refuses(&port("{}"), &path, "`port` is missing");
     for bad in ["''", "'65536'", "'-1'", "my--port", "http-", "sixteen-letters1", "'80-90'", "'80 '", "'08'"] {
@@ -433,6 +430,13 @@ fn nodes_have_no_request_rules() {
     refuses(&host("ingress", "http: [{}]", tcp), &at(IN_PORTS, ".rules"), "for nodes");
     refuses(&host("egress", "http: [{}]", tcp), &at(OUT_PORTS, ".rules"), "for nodes");
     accepts(&host("egress", "dns: [{matchPattern: '*'}]", "port: '53'"));
+}
+
+#[test]
+fn lists_without_a_value() {
+    let text = cnp("\n  endpointSelector: {}\n  ingress:\n  - fromEndpoints:\n    toPorts: []");
+    lapse(&text, &at(IN, ".fromEndpoints"), "counts as not written");
+    refuses(&cnp("{endpointSelector: {}, ingress: }"), "spec", "at least one of");
 }
 
 #[test]

@@ -19,12 +19,13 @@ fn specs() {
     accepts(&np("{podSelector: {}}"));
     accepts(&np("{ingress: []}"));
     accepts("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\n");
-    refuses(&np("{podSelector: {matchLabels: {'k8s:a': b}}}"), "spec.podSelector.matchLabels.k8s:a", "label key");
+    lapse(&np("{podSelector: {matchLabels: {'k8s:a': b}}}"), "spec.podSelector.matchLabels.k8s:a", "label key");
     refuses(
         &np("{podSelector: {matchExpressions: [{key: a, operator: Like}]}}"),
         "spec.podSelector.matchExpressions[0].operator",
         "`In`",
     );
+    lapse(&np("{podSelector: {matchLabels: {a: }}}"), "spec.podSelector.matchLabels.a", "no value");
     lapse(&np("{endpointSelector: {}}"), "spec.endpointSelector", "`podSelector`");
     lapse(&np("{podSelector: {}, ingress: [{fromEndpoints: []}]}"), "spec.ingress[0].fromEndpoints", "it is `from`");
 }
@@ -72,10 +73,12 @@ fn ports() {
         accepts(&port(good));
     }
     let path = "spec.ingress[0].ports[0]";
-    refuses(&port("{port: '80'}"), &format!("{path}.port"), "without quotes");
+    lapse(&port("{port: '80'}"), &format!("{path}.port"), "without quotes");
     refuses(&port("{port: 0}"), &format!("{path}.port"), "1 and 65535");
     refuses(&port("{port: 65536}"), &format!("{path}.port"), "1 and 65535");
-    refuses(&port("{port: Http}"), &format!("{path}.port"), "no name");
+    lapse(&port("{port: Http}"), &format!("{path}.port"), "write `http`");
+    refuses(&port("{port: a_b}"), &format!("{path}.port"), "no name");
+    refuses(&port("{port: '0'}"), &format!("{path}.port"), "no name");
     refuses(&port("{port: [80]}"), &format!("{path}.port"), "a number or a name");
     refuses(&port("{protocol: ICMP}"), &format!("{path}.protocol"), "is not one of");
     lapse(&port("{protocol: tcp}"), &format!("{path}.protocol"), "write `TCP`");

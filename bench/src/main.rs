@@ -1,6 +1,7 @@
 //! The benchmark: baseline, peers, floor programs and Nexin in one run, interleaved, as ratios to the baseline of the
 //! same round. It measures and prints; it is no test, and nothing here fails because something is slow.
 
+mod kernel;
 mod load;
 mod machine;
 mod paths;
@@ -11,13 +12,15 @@ mod wire;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, ValueEnum};
-use nexin_testbed::{Result, alone};
+use nexin_testbed::{Result, alone, fail};
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Row {
     /// B1 to B3: round trips, connections and a stream through each path, on one core.
     Wire,
+    /// B4: programs alone, beside the floor programs.
+    Kernel,
 }
 
 #[derive(Parser)]
@@ -31,6 +34,9 @@ struct Arguments {
     /// Only these paths, beside veth and router.
     #[arg(long, value_delimiter = ',')]
     paths: Vec<paths::Path>,
+    /// Object of the floor programs (`ebpf/floor`).
+    #[arg(long)]
+    floor: Option<PathBuf>,
     /// Where the table goes.
     #[arg(long)]
     markdown: Option<PathBuf>,
@@ -69,6 +75,10 @@ fn measure(arguments: &Arguments) -> Result {
     let mut report = report::Report::new(machine::describe()?);
     if wants(Row::Wire) {
         report.add(wire::measure(arguments.rounds, &arguments.paths)?);
+    }
+    if wants(Row::Kernel) {
+        let Some(floor) = &arguments.floor else { fail!("the kernel row needs --floor OBJECT; ./x bench builds it") };
+        report.add(kernel::measure(floor, arguments.rounds)?);
     }
     println!("{}", report.markdown());
     if let Some(path) = &arguments.markdown {

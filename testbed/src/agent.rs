@@ -161,6 +161,9 @@ fn spawn(program: &Path, netns: &Path, folder: &Path) -> Result<Child> {
         .arg(program)
         .args(["agent", "--config"])
         .arg(folder.join("nexin.toml"))
+        // Settings come from the file alone.
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)

@@ -37,6 +37,7 @@ pub fn isolated(test: impl FnOnce() -> Result) -> Result {
     let (variable, value) = switches::inside_variable();
     let mut child = unshare([name, "--exact", "--nocapture", "--test-threads=1"])?
         .env(variable, value)
+        .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log.try_clone()?)

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{Result, fail};
 
-const INSIDE: &str = "NEXIN_TEST_INSIDE";
+const INSIDE: &str = "TESTBED_INSIDE";
 
 /// Variable and value that tell a test process that it runs in its own namespaces already.
 pub(crate) fn inside_variable() -> (&'static str, &'static str) {
@@ -31,9 +31,9 @@ pub fn data_folder() -> Option<PathBuf> {
     None
 }
 
-/// A built program (`nexin`, `nexin-cni`): in the folder that `NEXIN_PROGRAMS` names, else beside the test program.
+/// A built program (`nexin`, `nexin-cni`): in the folder that `TESTBED_PROGRAMS` names, else beside the test program.
 pub fn program(name: &str) -> Result<PathBuf> {
-    let folders = match env::var_os("NEXIN_PROGRAMS") {
+    let folders = match env::var_os("TESTBED_PROGRAMS") {
         Some(folder) => vec![PathBuf::from(folder)],
         None => env::current_exe()?.ancestors().skip(1).take(2).map(Path::to_path_buf).collect(),
     };

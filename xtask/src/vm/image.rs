@@ -110,7 +110,7 @@ fn init_script(filters: &[String]) -> String {
     format!(
         "#!/bin/busybox sh
 /bin/busybox --install -s /bin 2>/dev/null
-export PATH=/bin HOME=/root NEXIN_PROGRAMS=/nexin NEXIN_DATA=/nonexistent RUST_BACKTRACE=0
+export PATH=/bin HOME=/root TESTBED_PROGRAMS=/nexin NEXIN_DATA=/nonexistent RUST_BACKTRACE=0
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev

@@ -40,9 +40,8 @@ impl Voice {
 
 /// Index of the voice that decides, `None` when nobody does and the default applies.
 ///
-/// `voices` must be sorted by level. `isolated`: what no rule of the tiers before the baseline allows is refused, so that
-/// an allow of the baseline tier opens nothing (network-policy-api, "v1.NetworkPolicy always makes a final decision for
-/// selected pods"); its denials still count.
+/// `voices` must be sorted by level. `isolated`: a rule isolates, so that an allow of the baseline tier opens nothing
+/// (network-policy-api, "v1.NetworkPolicy always makes a final decision for selected pods"); its denials still count.
 pub fn settle(voices: &[Voice], isolated: bool) -> Option<usize> {
     let mut passed: Option<u8> = None;
     let mut best: Option<usize> = None;

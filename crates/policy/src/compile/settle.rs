@@ -270,7 +270,7 @@ fn decide(spoken: &[Spoken<'_>], defaults: Defaults, host: bool) -> Verdict {
         .iter()
         .map(|spoken| Voice { level: spoken.rule.level, call: spoken.rule.call, breadth: spoken.breadth })
         .collect();
-    let Some(winner) = settle(&voices, defaults.isolated).map(|index| spoken[index].rule) else {
+    let Some(winner) = settle(&voices, defaults.by != 0).map(|index| spoken[index].rule) else {
         let allowed = !defaults.isolated || (host && defaults.host);
         let (action, rule) = if allowed { (Action::Allow, 0) } else { (Action::DefaultDeny, defaults.by) };
         return Verdict { action: action as u8, rule, ..Verdict::default() };

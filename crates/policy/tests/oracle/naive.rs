@@ -62,14 +62,15 @@ impl Oracle<'_> {
             return None;
         }
         let counted: Vec<&Rule> = selecting.into_iter().filter(|rule| shadow || !rule.shadow).collect();
-        let isolated = forced || counted.iter().any(|rule| rule.default_deny);
+        let by_rule = counted.iter().any(|rule| rule.default_deny);
+        let isolated = forced || by_rule;
         let ports_of = if direction == Direction::Ingress { subject.1 } else { peer.1 };
         let speaking: Vec<(&Rule, u32)> = counted
             .iter()
             .filter(|rule| rule.peers.iter().any(|one| self.peer_matches(one, peer.1)))
             .filter_map(|rule| breadth(&rule.l4, ports_of, packet).map(|breadth| (*rule, breadth)))
             .collect();
-        Some(self.winner(&speaking, isolated).unwrap_or_else(|| {
+        Some(self.winner(&speaking, by_rule).unwrap_or_else(|| {
             let localhost = direction == Direction::Ingress
                 && self.config.allow_localhost == AllowLocalhost::Always
                 && !is_host
@@ -81,7 +82,7 @@ impl Oracle<'_> {
     }
 
     /// Tier by tier, level by level.
-    fn winner(&self, speaking: &[(&Rule, u32)], isolated: bool) -> Option<Answer> {
+    fn winner(&self, speaking: &[(&Rule, u32)], isolated_by_rule: bool) -> Option<Answer> {
         for tier in [Tier::Admin, Tier::Normal, Tier::Baseline] {
             let mut levels: Vec<_> =
                 speaking.iter().filter(|(rule, _)| rule.level.tier == tier).map(|(rule, _)| rule.level).collect();
@@ -93,7 +94,7 @@ impl Oracle<'_> {
                 if of(RuleAction::Deny).next().is_some() {
                     return Some(Answer { action: Action::Deny, redirect: false, auth: 0 });
                 }
-                let opens = !(tier == Tier::Baseline && isolated);
+                let opens = !(tier == Tier::Baseline && isolated_by_rule);
                 if opens && of(RuleAction::Allow).next().is_some() {
                     let redirect = of(RuleAction::Allow).any(|(rule, _)| rule.redirect.is_some());
                     let asking = || of(RuleAction::Allow).filter(|(rule, _)| rule.auth.is_some());

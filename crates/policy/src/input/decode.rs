@@ -307,6 +307,12 @@ pub(crate) fn one_of<T: Copy>(
 /// Tells of a field that is written without a value. An API server takes it as not written.
 fn no_value(entry: &Entry, path: &Path<'_>, cx: &mut Context<'_>) {
     let message = format!("`{}` has no value, so it counts as not written", entry.key);
+    // Widely written for "every workload of the namespace", which is also what it means.
+    if entry.key == "podSelector" && matches!(path.segment, Segment::Key("spec")) {
+        let help = Some("write `podSelector: {}`".to_owned());
+        cx.warning(&path.key(&entry.key), entry.key_at, message, help);
+        return;
+    }
     let help = Some("remove the line, or write a value; an empty list is `[]`, an empty text `\"\"`".to_owned());
     cx.lapse(&path.key(&entry.key), entry.key_at, message, help);
 }

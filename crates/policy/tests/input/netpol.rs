@@ -18,6 +18,7 @@ fn port(port: &str) -> String {
 fn specs() {
     accepts(&np("{podSelector: {}}"));
     accepts(&np("{ingress: []}"));
+    accepts(&np("{podSelector: }"));
     accepts("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\n");
     lapse(&np("{podSelector: {matchLabels: {'k8s:a': b}}}"), "spec.podSelector.matchLabels.k8s:a", "label key");
     refuses(

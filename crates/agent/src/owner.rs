@@ -51,6 +51,12 @@ impl Synced {
 type Reply = Box<dyn FnOnce(&Synced) + Send>;
 type Job = Box<dyn FnOnce(&mut Owner) -> Reply + Send>;
 
+enum Message {
+    Job(Job),
+    /// The program stops; what was asked before is done.
+    Stop,
+}
+
 /// State of the owner thread.
 pub(crate) struct Owner {
     pub(crate) core: Core,
@@ -88,9 +94,7 @@ impl Owner {
         }
         match self.datapath.apply(self.core.desired()) {
             Ok(report) => {
-                if let Some(epoch) = report.epoch {
-                    self.sync.epoch = epoch;
-                }
+                self.sync.epoch = self.datapath.epoch();
                 self.sync.last = Some(Timestamp::from(SystemTime::now()));
                 let not_enforced = report.not_enforced.iter().map(|(id, error)| (*id, error.to_string())).collect();
                 self.last = Synced { error: None, not_enforced, refused: report.refused, epoch: self.sync.epoch };
@@ -106,13 +110,17 @@ impl Owner {
         }
     }
 
-    fn work(&mut self, jobs: &Receiver<Job>) {
-        while let Ok(first) = jobs.recv() {
-            let mut replies = vec![first(self)];
-            while replies.len() < BATCH
-                && let Ok(job) = jobs.try_recv()
-            {
-                replies.push(job(self));
+    fn work(&mut self, inbox: &Receiver<Message>) {
+        let mut stop = false;
+        while !stop && let Ok(first) = inbox.recv() {
+            let mut replies: Vec<Reply> = Vec::new();
+            let mut next = Some(first);
+            while let Some(message) = next {
+                match message {
+                    Message::Job(job) => replies.push(job(self)),
+                    Message::Stop => stop = true,
+                }
+                next = if replies.len() < BATCH { inbox.try_recv().ok() } else { None };
             }
             self.apply();
             for reply in replies {
@@ -122,10 +130,10 @@ impl Owner {
     }
 }
 
-/// Sends jobs to the owner thread. When the last handle is gone, the thread ends.
+/// Sends jobs to the owner thread.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnerHandle {
-    jobs: Sender<Job>,
+    jobs: Sender<Message>,
 }
 
 impl OwnerHandle {
@@ -155,6 +163,12 @@ impl OwnerHandle {
         let system = |source| AgentError::System { what: "start the owner thread", source };
         tasks.thread("owner", Lifetime::Errand, work).map_err(system)?;
         ready.await.map_err(|_| AgentError::Stopping)??;
+        let (at_stop, stop) = (jobs.clone(), tasks.stop().clone());
+        tasks.spawn("owner-stop", Lifetime::Errand, async move {
+            stop.cancelled().await;
+            // Nobody there to stop: it ended already.
+            drop(at_stop.send(Message::Stop));
+        });
         Ok(Self { jobs })
     }
 
@@ -169,7 +183,7 @@ impl OwnerHandle {
             // A client that left does not undo what it asked for.
             Box::new(move |synced| drop(reply.send((result, synced.clone()))))
         });
-        self.jobs.send(job).map_err(|_| AgentError::Stopping)?;
+        self.jobs.send(Message::Job(job)).map_err(|_| AgentError::Stopping)?;
         answer.await.map_err(|_| AgentError::Stopping)
     }
 
@@ -183,7 +197,7 @@ impl OwnerHandle {
             drop(reply.send(look(owner)));
             Box::new(|_| ())
         });
-        self.jobs.send(job).map_err(|_| AgentError::Stopping)?;
+        self.jobs.send(Message::Job(job)).map_err(|_| AgentError::Stopping)?;
         answer.await.map_err(|_| AgentError::Stopping)
     }
 

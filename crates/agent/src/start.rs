@@ -108,16 +108,19 @@ async fn start(agent: &Agent) -> Result<(), AgentError> {
     let watcher = Watcher::open(&host)?;
     let wiring = Wiring::open(host)?;
     let owner = open_owner(agent, settings.clone()).await?;
+    step(agent, "programs loaded, state read");
     let gateways = owner.ask(|owner| owner.core.ipam().gateways()).await?;
     wiring.prepare_node(gateway_plan(gateways, settings.network.forwarding)).await?;
     let view = wiring.node_view().await?;
     restore(&owner, &settings, view).await?;
+    step(agent, "endpoints restored");
     let attach = owner.ask(|owner| owner.datapath.attach_mode()).await?;
     agent.install(EngineRoom { owner: owner.clone(), wiring: wiring.clone(), attach });
     policy_dir::first_scan(agent).await?;
     let events = owner.ask(|owner| owner.datapath.events()).await??;
     background::read_events(agent, events)?;
     let synced = owner.go_live().await?;
+    step(agent, "first sync");
     if !synced.complete() {
         agent.trouble("datapath", Some(synced.complaint()));
     }
@@ -134,6 +137,12 @@ async fn start(agent: &Agent) -> Result<(), AgentError> {
     let elapsed = agent.0.started.elapsed().unwrap_or_default();
     tracing::info!(milliseconds = elapsed.as_millis(), attach, "ready");
     Ok(())
+}
+
+/// How far the start is, for those who look for lost time.
+fn step(agent: &Agent, what: &'static str) {
+    let elapsed = agent.0.started.elapsed().unwrap_or_default();
+    tracing::debug!(milliseconds = elapsed.as_millis(), "{what}");
 }
 
 async fn open_owner(agent: &Agent, settings: Arc<Settings>) -> Result<OwnerHandle, AgentError> {

@@ -89,6 +89,11 @@ impl Datapath {
         self.tables.address(ip)
     }
 
+    /// The policy epoch in force; 0 before the first apply.
+    pub fn epoch(&self) -> u32 {
+        self.tables.epoch()
+    }
+
     /// Prefixes with identities, sorted.
     pub fn cidrs(&self) -> Vec<(ipnet::IpNet, Identity)> {
         self.tables.cidr_entries()

@@ -161,6 +161,10 @@ impl Tables {
         Ok((device, written))
     }
 
+    pub(crate) fn epoch(&self) -> u32 {
+        self.config.get(&0).map_or(0, |config| config.epoch)
+    }
+
     /// Sets the node's flags, and raises the epoch if running flows are to be judged again. Returns the new epoch.
     pub(crate) fn write_config(&mut self, audit: bool, judge_again: bool) -> Result<Option<u32>> {
         let old = self.config.get(&0).copied().unwrap_or_default();

@@ -27,7 +27,9 @@ pub fn start(settings: &LogSettings) {
         LogLevel::Debug => "debug",
         LogLevel::Trace => "trace",
     };
-    let mut directives = vec![level.to_owned()];
+    // Other crates tell what only their authors want to know.
+    let others = if settings.level > LogLevel::Info { "info" } else { level };
+    let mut directives = vec![others.to_owned(), format!("nexin={level}")];
     directives.extend(settings.modules.iter().cloned());
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)

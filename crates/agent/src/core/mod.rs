@@ -222,3 +222,6 @@ fn engine_config(settings: &Settings) -> Config {
 fn lower_options(settings: &Settings) -> LowerOptions {
     LowerOptions { cluster_name: settings.agent.cluster_name.as_str().into(), ..LowerOptions::default() }
 }
+
+#[cfg(test)]
+mod tests;

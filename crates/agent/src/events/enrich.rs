@@ -196,6 +196,7 @@ fn explain(flow: &FlowEvent, reason: Option<DropReason>) -> Option<String> {
         (Some(Verdict::DefaultDeny), None) => {
             Some(format!("no rule allows it, and {} is isolated by the settings or its labels", subject(flow)))
         }
+        (Some(Verdict::Allow), Some(rule)) => Some(format!("allowed by a rule of {}", place(rule))),
         (Some(Verdict::Audit), Some(rule)) => {
             Some(format!("would be refused by {}; audit mode let it through", place(rule)))
         }

@@ -32,13 +32,20 @@ impl Snapshot {
             ("rule", "rule show"),
             ("neighbour", "neigh show nud permanent"),
         ] {
-            facts.extend(node.ns.ip(line)?.lines().map(|l| format!("{kind} {}", without_counters(l))));
+            // Link-local addresses come a moment after their link; nobody here makes any.
+            let lines = node.ns.ip(line)?;
+            facts.extend(
+                lines.lines().filter(|l| !l.contains("fe80:")).map(|l| format!("{kind} {}", without_counters(l))),
+            );
         }
         for entry in fs::read_dir("/run/netns")? {
             facts.insert(format!("namespace {}", entry?.file_name().to_string_lossy()));
         }
         for line in fs::read_to_string("/proc/self/mounts")?.lines() {
-            facts.insert(format!("mount {}", line.split(' ').take(3).collect::<Vec<_>>().join(" ")));
+            // Mounts of the machine that are hidden here are not ours to count.
+            if line.split(' ').nth(1).is_some_and(|point| Path::new(point).exists()) {
+                facts.insert(format!("mount {}", line.split(' ').take(3).collect::<Vec<_>>().join(" ")));
+            }
         }
         let agent = node.agent()?;
         let pid = agent.pid();
@@ -59,7 +66,8 @@ impl Snapshot {
         until_ok("nothing is left behind", || {
             let now = Self::of(node)?;
             let left: Vec<_> = now.facts.difference(&self.facts).collect();
-            let gone: Vec<_> = self.facts.difference(&now.facts).collect();
+            // Tables of policies that are not used any more may go late, so fewer entries are fine.
+            let gone: Vec<_> = self.facts.difference(&now.facts).filter(|f| !f.starts_with("entry ")).collect();
             if !left.is_empty() || !gone.is_empty() {
                 fail!("left behind {left:#?}, missing {gone:#?}");
             }

@@ -43,7 +43,7 @@ fn routes_neighbours_and_map_entries_come_back() -> Result {
         let pins = node.agent()?.bpffs().join(format!("v{}", nexin_abi::LAYOUT));
         let key = b.v4.octets().map(|o| o.to_string()).join(" ");
         node.ns.tool(&format!("bpftool map delete pinned {}/nx_addr4 key {key}", pins.display()))?;
-        becomes_repaired(&node, "nx_addr4", || Ok(tcp(&a.ns, b.v4.into(), 80)? == Outcome::Answered))
+        becomes_repaired(&node, "address", || Ok(tcp(&a.ns, b.v4.into(), 80)? == Outcome::Answered))
     })
 }
 

@@ -50,7 +50,7 @@ fn half_open_connections_cannot_push_others_out() -> Result {
         let opened = a.ns.run(|| {
             use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
             let mut sockets = Vec::new();
-            for port in 1..=3000u16 {
+            for port in 1..=9000u16 {
                 let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_NONBLOCK, None)?;
                 let target = std::net::SocketAddrV4::new(dark.v4, port);
                 let _ = connect(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrIn::from(target));

@@ -30,7 +30,7 @@ fn a_verdict_changes_for_running_flows() -> Result {
             datagrams.wait_for(20)?;
             let (stream, datagrams) = (stream.finish(), datagrams.finish());
             assert!(stream.lost > 0 && stream.error.is_none(), "the connection paused and went on: {stream:?}");
-            assert!(datagrams.lost > 100, "datagrams were refused meanwhile: {datagrams:?}");
+            assert!(datagrams.lost > 20, "datagrams were refused meanwhile: {datagrams:?}");
         }
         Ok(())
     })
@@ -194,7 +194,7 @@ fn what_needs_parts_not_built_is_refused_whole() -> Result {
         http: [{method: GET}]";
         let reply = node.api()?.request("POST", "/v1/policies?file=http.yaml", &cilium("http", "b", rest))?;
         assert!((400..500).contains(&reply.status), "{} {}", reply.status, reply.text);
-        assert!(reply.text.contains("not enforceable yet"), "{}", reply.text);
+        assert_eq!(reply.json()?["code"], "not-enforceable", "{}", reply.text);
         assert_eq!(node.api()?.get("/v1/policies")?.as_array().map(Vec::len), Some(0));
         Ok(())
     })

@@ -65,7 +65,7 @@ fn clean_up_removes_everything_of_an_agent_that_is_gone() -> Result {
         let (bpffs, pid) = (node.agent()?.bpffs(), node.agent()?.pid());
         node.agent()?.crash()?;
         let nexin = program("nexin")?;
-        let done = node.ns.tool(&format!("{} agent --cleanup --config {}", nexin.display(), config.display()))?;
+        let done = node.ns.tool(&format!("{} agent --clean-up --config {}", nexin.display(), config.display()))?;
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
         assert!(!node.ns.ip("-o link")?.contains(&a.host_interface), "{done}");
         assert!(!node.ns.ip("route show table all")?.contains("proto 78"), "{done}");

@@ -1,8 +1,9 @@
 //! The agent ends, by order or by force, and comes back: traffic, policy and endpoints must not notice.
 
 use nexin_testbed::{
-    Node, Result, Workload, World, isolated,
-    traffic::{Connections, Datagrams, Outcome, Stream, TcpEcho, UdpEcho, tcp},
+    Node, Result, Workload, World, fail, isolated,
+    traffic::{Connections, Datagrams, Outcome, Stream, TcpEcho, UdpEcho, ping, tcp},
+    until_ok,
 };
 use serde_json::Value;
 
@@ -153,10 +154,28 @@ fn changes_while_the_agent_was_away_are_caught_up_with() -> Result {
         node.agent()?.start_again(None)?;
         assert_eq!(tcp(&a.ns, b.v4.into(), 80)?, Outcome::Answered);
         assert_eq!(tcp(&node.ns, b.v4.into(), 80)?, Outcome::Answered, "the route is back");
-        let state = gone.endpoint(&node)?;
-        assert_ne!(state["state"], "ready", "{state}");
-        node.api()?.delete(&format!("/v1/endpoints/{}", gone.id))?;
-        assert_eq!(node.workload("next", "app=next")?.v4, gone.v4, "its address is free");
+        assert_eq!(ping(&gone.ns, a.v4.into(), "")?, Outcome::Answered, "its link is back");
+        assert_eq!(gone.endpoint(&node)?["state"], "ready");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_workload_that_ended_is_told_and_freed() -> Result {
+    isolated(|| {
+        let mut node = Node::up("n")?;
+        let gone = node.workload("gone", "app=gone")?;
+        let (id, v4) = (gone.id, gone.v4);
+        node.agent()?.crash()?;
+        drop(gone);
+        node.agent()?.start_again(None)?;
+        let path = format!("/v1/endpoints/{id}");
+        until_ok("it is broken", || match node.api()?.get(&path)? {
+            endpoint if endpoint["state"] == "broken" => Ok(()),
+            endpoint => fail!("{endpoint}"),
+        })?;
+        node.api()?.delete(&path)?;
+        assert_eq!(node.workload("next", "app=next")?.v4, v4, "its address is free");
         Ok(())
     })
 }

@@ -41,8 +41,6 @@ pub trait Family: Sized + 'static {
     fn tuple(key: &Self::Key, source_is_low: bool) -> Tuple<Self::Addr>;
     fn frag_key(source: Self::Addr, destination: Self::Addr, id: u32, protocol: u8) -> Self::FragKey;
     fn is_icmp_error(kind: u8) -> bool;
-    /// Multicast, broadcast, unspecified or loopback: no destination of a flow that could be routed.
-    fn is_unroutable(addr: &Self::Addr) -> bool;
 }
 
 pub enum V4 {}
@@ -129,12 +127,6 @@ impl Family for V4 {
     fn is_icmp_error(kind: u8) -> bool {
         icmp::is_error(kind)
     }
-
-    #[inline(always)]
-    fn is_unroutable(addr: &Addr4) -> bool {
-        let top = addr.0.get() >> 24;
-        top >= 224 || top == 127 || top == 0
-    }
 }
 
 impl Family for V6 {
@@ -192,13 +184,6 @@ impl Family for V6 {
     #[inline(always)]
     fn is_icmp_error(kind: u8) -> bool {
         icmp6::is_error(kind)
-    }
-
-    #[inline(always)]
-    fn is_unroutable(addr: &Addr6) -> bool {
-        let first = addr.0[0].get();
-        let scope = first >> 16;
-        scope >> 8 == 0xff || scope & 0xffc0 == 0xfe80 || (first | addr.0[1].get() | addr.0[2].get()) == 0
     }
 }
 

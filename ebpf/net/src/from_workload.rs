@@ -5,6 +5,7 @@ use aya_ebpf::bindings::__sk_buff;
 use nexin_abi::maps::ct::{CtEntry, CtState};
 use nexin_abi::maps::endpoint::Endpoint;
 use nexin_abi::{Be16, Direction, SourceFile};
+use nexin_packet::header::Ethernet;
 use nexin_packet::{ether, protocol, tcp};
 
 use crate::config::Setting;
@@ -103,6 +104,9 @@ fn established<F: Deliver>(skb: Skb, flow: Flow, sender_is_low: bool, tcp_flags:
     let Some(receiver) = maps::ENDPOINTS.peek(&u32::from(to)) else { return LONG_WAY };
     // Number 0 stays empty, so a side that is no endpoint has no interface.
     if sender.ifindex != skb.ifindex() || receiver.ifindex == 0 || !fits(skb, sender, receiver) {
+        return LONG_WAY;
+    }
+    if Setting::NX_CHECK_MAC() != 0 && !skb.at::<Ethernet>(0).is_some_and(|frame| frame.source == sender.mac) {
         return LONG_WAY;
     }
     if !address_to(skb, receiver) {

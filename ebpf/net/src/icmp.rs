@@ -54,6 +54,8 @@ fn send<F: Answer>(skb: Skb, what: u32, mtu: u32, from: &F::Addr, to: &F::Addr) 
         let ethernet = skb.at::<Ethernet>(0)?;
         (ethernet.source, ethernet.destination)
     };
+    // As much as may be quoted has to be linear.
+    skb.pull(skb.len().min(1280));
     let quote = F::quote(skb, L3)?;
     let headers = (F::HEADER + Icmp::LEN) as u32;
     if !skb.cut(L3 as u32 + quote.1) || !skb.push(headers) {

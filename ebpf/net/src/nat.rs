@@ -11,7 +11,7 @@ use nexin_abi::maps::KernelMap;
 use nexin_abi::maps::ct::CtEntry;
 use nexin_abi::maps::device::Device;
 use nexin_abi::maps::nat::{Nat4, Nat6, v4, v6};
-use nexin_abi::{Addr4, Addr6, Be16, SourceFile};
+use nexin_abi::{Addr4, Addr6, Be16};
 use nexin_packet::header::{Icmp, Ipv4, Ipv6, Tcp, Udp};
 use nexin_packet::protocol;
 
@@ -23,8 +23,6 @@ use crate::maps::{self, Table};
 use crate::packet::Packet;
 use crate::parse::Parsed;
 use crate::skb::{Skb, sum};
-
-pub const FILE: u8 = SourceFile::Nat as u8;
 
 /// Ports tried for a new flow before it is refused.
 const TRIES: u32 = 32;

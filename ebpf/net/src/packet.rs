@@ -130,6 +130,10 @@ pub fn parse<F: Parse>(skb: Skb, p: &mut Packet<F>) -> i32 {
     let mut parsed = Parsed::<F>::empty();
     let reason = F::cold(skb, l3, &mut parsed);
     p.fill(&parsed);
+    // What follows writes to the headers in place; only odd devices leave them outside the linear part.
+    if skb.view::<{ 14 + 40 }>(0).is_none() {
+        skb.pull(skb.len().min((l3 + F::HEADER) as u32));
+    }
     reason
 }
 

@@ -5,6 +5,7 @@ use nexin_abi::maps::addr::AddrInfo;
 use nexin_abi::maps::ct::{CtEntry, CtState};
 use nexin_abi::maps::endpoint::Endpoint;
 use nexin_abi::{Direction, Event, Identity, SourceFile};
+use nexin_packet::header::Ethernet;
 use nexin_packet::protocol;
 
 use crate::config::Setting;
@@ -90,6 +91,9 @@ pub fn known<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow
     p.flags |= Event::REPLY_KNOWN | if forward { 0 } else { Event::REPLY };
     if p.hook == Hook::FromWorkload && device_of(sender_number(flow, forward)) != skb.ifindex() {
         return refuse!(InvalidSourceIp);
+    }
+    if p.hook == Hook::FromWorkload && !owns_mac(skb, sender_number(flow, forward)) {
+        return refuse!(InvalidSourceMac);
     }
     // A refused flow is asked about at every packet, so that each drop names its rule.
     if flow.life() == CtState::Denied as u8 || flow.epoch() != policy::config().epoch {
@@ -242,6 +246,9 @@ pub fn fresh<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>) -> i32 {
         if !owns_source(skb, p) {
             return refuse!(InvalidSourceIp);
         }
+        if !owns_mac(skb, p.sender.endpoint) {
+            return refuse!(InvalidSourceMac);
+        }
         if is_tunnel(p) {
             return refuse!(EncapsulationProhibited);
         }
@@ -301,6 +308,16 @@ fn owns_source<F: Family>(skb: Skb, p: &mut Packet<F>) -> bool {
     router(number as u16, &mut sender);
     p.sender = sender;
     sender.endpoint != 0
+}
+
+/// The frame's source address is the endpoint's own, if that matters.
+#[inline(always)]
+fn owns_mac(skb: Skb, number: u16) -> bool {
+    if Setting::NX_CHECK_MAC() == 0 {
+        return true;
+    }
+    let Some(endpoint) = maps::ENDPOINTS.peek(&u32::from(number)) else { return false };
+    skb.at::<Ethernet>(0).is_some_and(|ethernet| ethernet.source == endpoint.mac)
 }
 
 /// An endpoint that routes for others speaks with its own identity whatever source address it uses.

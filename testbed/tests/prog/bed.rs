@@ -1,16 +1,21 @@
 //! A node with three workloads, a host address, a gateway and a network device, as the agent would have set it up. Devices
 //! exist (the kernel asks for them), but nothing is attached and nothing is sent.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use nexin_abi::maps::KernelMap;
 use nexin_abi::maps::addr::{Addr4Map, Addr6Map, AddrInfo};
 use nexin_abi::maps::config::{Config, ConfigMap};
 use nexin_abi::maps::ct::{Ct4, Ct6, CtEntry};
+use nexin_abi::maps::device::{Device, Devices};
 use nexin_abi::maps::endpoint::{Endpoint, EndpointByDevice, Endpoints};
+use nexin_abi::maps::nat::{NatAddr4, NatAddr6};
 use nexin_abi::maps::policy::{ClassKey, Classes, Decision, Decisions, Policies, Policy, Slot, Verdict, Verdicts};
-use nexin_abi::{Action, Event, Identity};
-use nexin_bpf::{Loaded, Loader, Ring, TestRun, object};
+use nexin_abi::{Action, Be16, Event, Identity};
+use nexin_bpf::{Loaded, Loader, Map, Ring, TestRun, object};
 use nexin_packet::build::{Spec, Transport};
+use nexin_packet::header::{Ethernet, Ipv4, Ipv6, Udp};
+use nexin_packet::{checksum, ether, icmp, icmp6, protocol};
 use nexin_testbed::{Result, isolated};
 use zerocopy::FromBytes;
 
@@ -29,8 +34,8 @@ pub struct Party {
 }
 
 const fn party(last: u8, identity: u32, number: u16) -> Party {
-    let four = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, last));
-    let six = IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last as u16));
+    let four = IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
+    let six = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last as u16));
     Party { four, six, identity, number }
 }
 
@@ -40,15 +45,15 @@ pub const MALLORY: Party = party(13, 1003, 3);
 pub const GATEWAY: Party = party(1, 1, 0);
 /// The node's address towards the network.
 pub const NODE: Party = Party {
-    four: IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 7, 2)),
-    six: IpAddr::V6(std::net::Ipv6Addr::new(0xfd07, 0, 0, 0, 0, 0, 0, 2)),
+    four: IpAddr::V4(Ipv4Addr::new(192, 168, 7, 2)),
+    six: IpAddr::V6(Ipv6Addr::new(0xfd07, 0, 0, 0, 0, 0, 0, 2)),
     identity: 1,
     number: 0,
 };
 /// Someone far away.
 pub const PEER: Party = Party {
-    four: IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9)),
-    six: IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9)),
+    four: IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9)),
+    six: IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9)),
     identity: 2,
     number: 0,
 };
@@ -115,7 +120,6 @@ impl Bed {
                 &["link", "add", device, "up", "type", "veth", "peer", "name", &format!("{device}p")],
             )?;
         }
-        // Small maps: there is one bed a test.
         let loaded = loader.load(object())?;
         let bed = Self { loaded };
         bed.set::<ConfigMap>(&0, &Config { epoch: 1, flags: 0 })?;
@@ -138,6 +142,35 @@ impl Bed {
         Ok(bed)
     }
 
+    /// Makes `net0` a device that masquerades with the node's addresses.
+    pub fn network(&self) -> Result {
+        let device = Device { nat_addr4: 1, nat_addr6: 1, mtu: 1500, flags: 0 };
+        self.set::<Devices>(&self.device_of(PEER), &device)?;
+        if let (IpAddr::V4(four), IpAddr::V6(six)) = (NODE.four, NODE.six) {
+            self.set::<NatAddr4>(&0, &four.into())?;
+            self.set::<NatAddr6>(&0, &six.into())?;
+        }
+        Ok(())
+    }
+
+    /// A packet that left a workload's way to the world goes out of the network's device.
+    pub fn leave(&self, packet: &[u8]) -> Result<Outcome> {
+        self.run("to_network", packet, self.device_of(PEER))
+    }
+
+    /// A packet arrives from the network.
+    pub fn arrive(&self, packet: &[u8]) -> Result<Outcome> {
+        self.run("from_network", packet, self.device_of(PEER))
+    }
+
+    /// Changes the only flow there is.
+    pub fn change_flow(&self, family: Family, change: impl FnOnce(&mut CtEntry)) -> Result {
+        match family {
+            Family::Four => change_only(&self.loaded.map::<Ct4>()?, change),
+            Family::Six => change_only(&self.loaded.map::<Ct6>()?, change),
+        }
+    }
+
     fn own(&self, party: Party, flags: u16) -> Result {
         let info = AddrInfo { identity: Identity(party.identity), endpoint: party.number, flags };
         if let (IpAddr::V4(four), IpAddr::V6(six)) = (party.four, party.six) {
@@ -147,7 +180,7 @@ impl Bed {
         Ok(())
     }
 
-    pub fn set<M: nexin_abi::maps::KernelMap>(&self, key: &M::Key, value: &M::Value) -> Result {
+    pub fn set<M: KernelMap>(&self, key: &M::Key, value: &M::Value) -> Result {
         Ok(self.loaded.map::<M>()?.set(key, value)?)
     }
 
@@ -225,6 +258,84 @@ impl Bed {
         }
         nexin_abi::DropReason::from_code(event.reason).ok_or_else(|| nexin_testbed::Error::new("unknown reason"))
     }
+}
+
+fn change_only<M: KernelMap<Value = CtEntry>>(map: &Map<M>, change: impl FnOnce(&mut CtEntry)) -> Result {
+    let mut entries = map.entries()?;
+    let [(key, value)] = entries.as_mut_slice() else {
+        nexin_testbed::fail!("expected one flow, got {}", entries.len());
+    };
+    change(value);
+    Ok(map.set(key, value)?)
+}
+
+/// Every checksum of the packet is right. (Fragments and errors' quotes are not looked into.)
+pub fn sums_up(packet: &[u8]) -> bool {
+    let ethernet: Ethernet = header(packet, 0);
+    let (proto, pseudo, l4) = if { ethernet.kind } == Be16::new(ether::IPV4) {
+        let ip: Ipv4 = header(packet, 14);
+        let l4 = 14 + Ipv4::header_len(ip.version_len);
+        if checksum::finish(checksum::sum(&packet[14..l4], 0)).raw() != 0 {
+            return false;
+        }
+        let len = ip.total_len.get() - (l4 - 14) as u16;
+        (ip.protocol, checksum::pseudo4(ip.source, ip.destination, ip.protocol, len), l4)
+    } else {
+        let ip: Ipv6 = header(packet, 14);
+        let len = u32::from(ip.payload_len.get());
+        let (source, destination) = (ip.source, ip.destination);
+        (ip.next_header, checksum::pseudo6(&source, &destination, ip.next_header, len), 54)
+    };
+    let seed = match proto {
+        protocol::TCP | protocol::ICMP6 => pseudo,
+        protocol::UDP if { header::<Udp>(packet, l4).checksum } == Be16::new(0) => return true,
+        protocol::UDP => pseudo,
+        protocol::ICMP => 0,
+        _ => return true,
+    };
+    checksum::finish(checksum::sum(&packet[l4..], seed)).raw() == 0
+}
+
+/// Source, destination and ports of a packet without options.
+pub fn tuple(packet: &[u8]) -> (IpAddr, u16, IpAddr, u16) {
+    let ethernet: Ethernet = header(packet, 0);
+    if { ethernet.kind } == Be16::new(ether::IPV4) {
+        let (ip, ports): (Ipv4, Udp) = (header(packet, 14), header(packet, 34));
+        let (source, destination): (Ipv4Addr, Ipv4Addr) = (ip.source.into(), ip.destination.into());
+        (source.into(), { ports.source }.get(), destination.into(), { ports.destination }.get())
+    } else {
+        let (ip, ports): (Ipv6, Udp) = (header(packet, 14), header(packet, 54));
+        let (source, destination): (Ipv6Addr, Ipv6Addr) = (ip.source.into(), ip.destination.into());
+        (source.into(), { ports.source }.get(), destination.into(), { ports.destination }.get())
+    }
+}
+
+pub fn tcp(source: u16, destination: u16, flags: u8) -> Transport {
+    Transport::Tcp { source, destination, flags }
+}
+
+pub fn udp(source: u16, destination: u16) -> Transport {
+    Transport::Udp { source, destination, checksum: true }
+}
+
+/// An echo request or its reply.
+pub fn echo(family: Family, reply: bool, id: u16) -> Transport {
+    let kind = match family {
+        Family::Four if reply => icmp::ECHO_REPLY,
+        Family::Four => icmp::ECHO,
+        Family::Six if reply => icmp6::ECHO_REPLY,
+        Family::Six => icmp6::ECHO,
+    };
+    Transport::Icmp { kind, code: 0, id, sequence: 1 }
+}
+
+/// "Port unreachable".
+pub fn unreachable(family: Family) -> Transport {
+    let (kind, code) = match family {
+        Family::Four => (icmp::UNREACHABLE, 3),
+        Family::Six => (icmp6::UNREACHABLE, 4),
+    };
+    Transport::Icmp { kind, code, id: 0, sequence: 0 }
 }
 
 /// A packet from one party to another, with the MACs it has when the sender's interface sends it.

@@ -3,4 +3,8 @@
 
 mod bed;
 mod flows;
+mod link;
 mod loads;
+mod mtu;
+mod policy;
+mod world;

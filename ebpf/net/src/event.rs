@@ -36,7 +36,11 @@ struct Note {
 pub fn drop_packet<F: Stages>(skb: Skb, p: &mut Packet<F>, reason: u32, place: u32) -> i32 {
     p.resolve(skb);
     let reason = reason as u8;
-    let direction = direction(p.hook);
+    let direction = match p.refused_by {
+        0 => direction(p.hook),
+        1 => Direction::Ingress,
+        _ => Direction::Egress,
+    };
     count(reason, direction, skb.len());
     let ruling = Ruling { policy: p.policy, rule: p.rule, ..Ruling::default() };
     let note = Note {

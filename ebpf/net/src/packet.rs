@@ -1,6 +1,8 @@
 //! What the programs know of the packet in hand. Built when a packet leaves the fast path; until then its facts live in
 //! registers.
 
+#[cfg(doc)]
+use nexin_abi::Direction;
 use nexin_abi::SourceFile;
 use nexin_abi::maps::addr::AddrInfo;
 use nexin_abi::maps::ct::CtEntry;
@@ -42,6 +44,8 @@ pub struct Packet<F: Family> {
     /// Rule and policy behind a refusal, for its event.
     pub rule: u32,
     pub policy: u32,
+    /// The direction that refused, for its event: [`Direction`] + 1, or 0 for the hook's own.
+    pub refused_by: u32,
     pub l4: u16,
     pub service: u16,
     /// Offset of the network header: 14, or 0 on devices without Ethernet.
@@ -67,6 +71,7 @@ impl<F: Family> Packet<F> {
             now: jiffies(),
             rule: 0,
             policy: 0,
+            refused_by: 0,
             l4: 0,
             service: 0,
             l3: 14,

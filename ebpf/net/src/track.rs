@@ -228,13 +228,16 @@ pub fn judge_again<F: Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>, f
 #[inline(always)]
 fn judge<F: Family>(p: &mut Packet<F>, q: &Question, egress: &mut Ruling, ingress: &mut Ruling) -> i32 {
     let mut reason = policy::rule(q, Direction::Egress, egress);
-    let mut by = *egress;
+    let mut by = (Direction::Egress, *egress);
     if reason == 0 {
         reason = policy::rule(q, Direction::Ingress, ingress);
-        by = *ingress;
+        by = (Direction::Ingress, *ingress);
     }
-    p.rule = by.rule;
-    p.policy = by.policy;
+    if reason != 0 {
+        p.refused_by = by.0 as u32 + 1;
+        p.rule = by.1.rule;
+        p.policy = by.1.policy;
+    }
     reason
 }
 

@@ -19,18 +19,18 @@ use nexin_packet::{checksum, ether, icmp, icmp6, protocol};
 use nexin_testbed::{Result, isolated};
 use zerocopy::FromBytes;
 
-pub const OK: i32 = 0;
-pub const DROP: i32 = 2;
-pub const REDIRECT: i32 = 7;
+pub(crate) const OK: i32 = 0;
+pub(crate) const DROP: i32 = 2;
+pub(crate) const REDIRECT: i32 = 7;
 
 /// A workload, or whoever else has an address.
 #[derive(Clone, Copy, Debug)]
-pub struct Party {
-    pub four: IpAddr,
-    pub six: IpAddr,
-    pub identity: u32,
+pub(crate) struct Party {
+    pub(crate) four: IpAddr,
+    pub(crate) six: IpAddr,
+    pub(crate) identity: u32,
     /// Endpoint number, 0 for others.
-    pub number: u16,
+    pub(crate) number: u16,
 }
 
 const fn party(last: u8, identity: u32, number: u16) -> Party {
@@ -39,19 +39,19 @@ const fn party(last: u8, identity: u32, number: u16) -> Party {
     Party { four, six, identity, number }
 }
 
-pub const ALICE: Party = party(11, 1001, 1);
-pub const BOB: Party = party(12, 1002, 2);
-pub const MALLORY: Party = party(13, 1003, 3);
-pub const GATEWAY: Party = party(1, 1, 0);
+pub(crate) const ALICE: Party = party(11, 1001, 1);
+pub(crate) const BOB: Party = party(12, 1002, 2);
+pub(crate) const MALLORY: Party = party(13, 1003, 3);
+pub(crate) const GATEWAY: Party = party(1, 1, 0);
 /// The node's address towards the network.
-pub const NODE: Party = Party {
+pub(crate) const NODE: Party = Party {
     four: IpAddr::V4(Ipv4Addr::new(192, 168, 7, 2)),
     six: IpAddr::V6(Ipv6Addr::new(0xfd07, 0, 0, 0, 0, 0, 0, 2)),
     identity: 1,
     number: 0,
 };
 /// Someone far away.
-pub const PEER: Party = Party {
+pub(crate) const PEER: Party = Party {
     four: IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9)),
     six: IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9)),
     identity: 2,
@@ -60,52 +60,52 @@ pub const PEER: Party = Party {
 
 /// Family of a packet under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub(crate) enum Family {
     Four,
     Six,
 }
 
-pub const BOTH: [Family; 2] = [Family::Four, Family::Six];
+pub(crate) const BOTH: [Family; 2] = [Family::Four, Family::Six];
 
 impl Party {
-    pub fn ip(&self, family: Family) -> IpAddr {
+    pub(crate) fn ip(&self, family: Family) -> IpAddr {
         match family {
             Family::Four => self.four,
             Family::Six => self.six,
         }
     }
 
-    pub fn mac(&self) -> [u8; 6] {
+    pub(crate) fn mac(&self) -> [u8; 6] {
         [2, 0, 0, 0, 1, self.number as u8]
     }
 
-    pub fn gateway_mac(&self) -> [u8; 6] {
+    pub(crate) fn gateway_mac(&self) -> [u8; 6] {
         [2, 0, 0, 0, 2, self.number as u8]
     }
 }
 
 /// What a program did with a packet.
 #[derive(Clone, Debug)]
-pub struct Outcome {
-    pub action: i32,
-    pub packet: Vec<u8>,
+pub(crate) struct Outcome {
+    pub(crate) action: i32,
+    pub(crate) packet: Vec<u8>,
 }
 
 /// The programs in the kernel and their maps.
-pub struct Bed {
-    pub loaded: Loaded,
+pub(crate) struct Bed {
+    pub(crate) loaded: Loaded,
 }
 
 /// Host-side devices of the workloads, then the network's.
 const DEVICES: [&str; 4] = ["nxk1", "nxk2", "nxk3", "net0"];
 
 /// Runs `test` on a fresh bed in namespaces of its own.
-pub fn with_bed(test: impl FnOnce(&Bed) -> Result) -> Result {
+pub(crate) fn with_bed(test: impl FnOnce(&Bed) -> Result) -> Result {
     with_loader(Loader::new(), test)
 }
 
 /// As [`with_bed`], with load-time constants of the caller's choice.
-pub fn with_loader(loader: Loader, test: impl FnOnce(&Bed) -> Result) -> Result {
+pub(crate) fn with_loader(loader: Loader, test: impl FnOnce(&Bed) -> Result) -> Result {
     isolated(|| {
         let bed = Bed::new(&loader)?;
         test(&bed)
@@ -113,7 +113,7 @@ pub fn with_loader(loader: Loader, test: impl FnOnce(&Bed) -> Result) -> Result 
 }
 
 impl Bed {
-    pub fn new(loader: &Loader) -> Result<Self> {
+    pub(crate) fn new(loader: &Loader) -> Result<Self> {
         for device in DEVICES {
             nexin_testbed::tool(
                 "ip",
@@ -143,7 +143,7 @@ impl Bed {
     }
 
     /// Makes `net0` a device that masquerades with the node's addresses.
-    pub fn network(&self) -> Result {
+    pub(crate) fn network(&self) -> Result {
         let device = Device { nat_addr4: 1, nat_addr6: 1, mtu: 1500, flags: 0 };
         self.set::<Devices>(&self.device_of(PEER), &device)?;
         if let (IpAddr::V4(four), IpAddr::V6(six)) = (NODE.four, NODE.six) {
@@ -154,17 +154,17 @@ impl Bed {
     }
 
     /// A packet that left a workload's way to the world goes out of the network's device.
-    pub fn leave(&self, packet: &[u8]) -> Result<Outcome> {
+    pub(crate) fn leave(&self, packet: &[u8]) -> Result<Outcome> {
         self.run("to_network", packet, self.device_of(PEER))
     }
 
     /// A packet arrives from the network.
-    pub fn arrive(&self, packet: &[u8]) -> Result<Outcome> {
+    pub(crate) fn arrive(&self, packet: &[u8]) -> Result<Outcome> {
         self.run("from_network", packet, self.device_of(PEER))
     }
 
     /// Changes the only flow there is.
-    pub fn change_flow(&self, family: Family, change: impl FnOnce(&mut CtEntry)) -> Result {
+    pub(crate) fn change_flow(&self, family: Family, change: impl FnOnce(&mut CtEntry)) -> Result {
         match family {
             Family::Four => change_only(&self.loaded.map::<Ct4>()?, change),
             Family::Six => change_only(&self.loaded.map::<Ct6>()?, change),
@@ -180,12 +180,12 @@ impl Bed {
         Ok(())
     }
 
-    pub fn set<M: KernelMap>(&self, key: &M::Key, value: &M::Value) -> Result {
+    pub(crate) fn set<M: KernelMap>(&self, key: &M::Key, value: &M::Value) -> Result {
         Ok(self.loaded.map::<M>()?.set(key, value)?)
     }
 
     /// Host side of a workload's veth pair; for others the network's device.
-    pub fn device_of(&self, party: Party) -> u32 {
+    pub(crate) fn device_of(&self, party: Party) -> u32 {
         let name = match party.number {
             0 => DEVICES[3],
             n => DEVICES[usize::from(n) - 1],
@@ -193,7 +193,7 @@ impl Bed {
         nix::net::if_::if_nametoindex(name).expect("made by Bed::new")
     }
 
-    pub fn change_endpoint(&self, party: Party, change: impl FnOnce(&mut Endpoint)) -> Result {
+    pub(crate) fn change_endpoint(&self, party: Party, change: impl FnOnce(&mut Endpoint)) -> Result {
         let map = self.loaded.map::<Endpoints>()?;
         let key = u32::from(party.number);
         let mut endpoint = map.get(&key)?.expect("array");
@@ -202,7 +202,7 @@ impl Bed {
     }
 
     /// Raises the epoch, as the agent does after any change.
-    pub fn bump(&self) -> Result {
+    pub(crate) fn bump(&self) -> Result {
         let map = self.loaded.map::<ConfigMap>()?;
         let mut config = map.get(&0)?.expect("array");
         config.epoch += 1;
@@ -210,7 +210,7 @@ impl Bed {
     }
 
     /// Loads policy `number`: peers in `allowed` may, everybody else may not; `rule` stands behind a permission.
-    pub fn policy(&self, number: u32, allowed: &[u32], rule: u32) -> Result {
+    pub(crate) fn policy(&self, number: u32, allowed: &[u32], rule: u32) -> Result {
         let verdict = Verdict { action: Action::Allow as u8, rule, ..Verdict::default() };
         self.set::<Verdicts>(&number, &verdict)?;
         let all = Slot::verdict(number);
@@ -223,17 +223,17 @@ impl Bed {
     }
 
     /// Runs a program on a packet at a device.
-    pub fn run(&self, program: &str, packet: &[u8], ifindex: u32) -> Result<Outcome> {
+    pub(crate) fn run(&self, program: &str, packet: &[u8], ifindex: u32) -> Result<Outcome> {
         let outcome = self.loaded.program(program)?.test_run(&TestRun::new(packet, ifindex))?;
         Ok(Outcome { action: outcome.retval, packet: outcome.data.unwrap_or_default() })
     }
 
     /// `from` sends the packet out of its own interface.
-    pub fn send(&self, from: Party, packet: &[u8]) -> Result<Outcome> {
+    pub(crate) fn send(&self, from: Party, packet: &[u8]) -> Result<Outcome> {
         self.run("from_workload", packet, self.device_of(from))
     }
 
-    pub fn flows(&self, family: Family) -> Result<Vec<CtEntry>> {
+    pub(crate) fn flows(&self, family: Family) -> Result<Vec<CtEntry>> {
         Ok(match family {
             Family::Four => self.loaded.map::<Ct4>()?.entries()?.into_iter().map(|e| e.1).collect(),
             Family::Six => self.loaded.map::<Ct6>()?.entries()?.into_iter().map(|e| e.1).collect(),
@@ -241,14 +241,14 @@ impl Bed {
     }
 
     /// Events of a ring that were not taken yet.
-    pub fn events(&self, ring: &str) -> Result<Vec<Event>> {
+    pub(crate) fn events(&self, ring: &str) -> Result<Vec<Event>> {
         let mut events = Vec::new();
         Ring::new(self.loaded.raw_map(ring)?)?.drain::<Event>(usize::MAX, |e| events.push(e));
         Ok(events)
     }
 
     /// The reason of the one drop since the last call.
-    pub fn drop_reason(&self) -> Result<nexin_abi::DropReason> {
+    pub(crate) fn drop_reason(&self) -> Result<nexin_abi::DropReason> {
         let events = self.events("nx_ev_drop")?;
         let [event] = events.as_slice() else {
             nexin_testbed::fail!("expected one drop, got {events:?}");
@@ -270,7 +270,7 @@ fn change_only<M: KernelMap<Value = CtEntry>>(map: &Map<M>, change: impl FnOnce(
 }
 
 /// Every checksum of the packet is right. (Fragments and errors' quotes are not looked into.)
-pub fn sums_up(packet: &[u8]) -> bool {
+pub(crate) fn sums_up(packet: &[u8]) -> bool {
     let ethernet: Ethernet = header(packet, 0);
     let (proto, pseudo, l4) = if { ethernet.kind } == Be16::new(ether::IPV4) {
         let ip: Ipv4 = header(packet, 14);
@@ -297,7 +297,7 @@ pub fn sums_up(packet: &[u8]) -> bool {
 }
 
 /// Source, destination and ports of a packet without options.
-pub fn tuple(packet: &[u8]) -> (IpAddr, u16, IpAddr, u16) {
+pub(crate) fn tuple(packet: &[u8]) -> (IpAddr, u16, IpAddr, u16) {
     let ethernet: Ethernet = header(packet, 0);
     if { ethernet.kind } == Be16::new(ether::IPV4) {
         let (ip, ports): (Ipv4, Udp) = (header(packet, 14), header(packet, 34));
@@ -310,16 +310,16 @@ pub fn tuple(packet: &[u8]) -> (IpAddr, u16, IpAddr, u16) {
     }
 }
 
-pub fn tcp(source: u16, destination: u16, flags: u8) -> Transport {
+pub(crate) fn tcp(source: u16, destination: u16, flags: u8) -> Transport {
     Transport::Tcp { source, destination, flags }
 }
 
-pub fn udp(source: u16, destination: u16) -> Transport {
+pub(crate) fn udp(source: u16, destination: u16) -> Transport {
     Transport::Udp { source, destination, checksum: true }
 }
 
 /// An echo request or its reply.
-pub fn echo(family: Family, reply: bool, id: u16) -> Transport {
+pub(crate) fn echo(family: Family, reply: bool, id: u16) -> Transport {
     let kind = match family {
         Family::Four if reply => icmp::ECHO_REPLY,
         Family::Four => icmp::ECHO,
@@ -330,7 +330,7 @@ pub fn echo(family: Family, reply: bool, id: u16) -> Transport {
 }
 
 /// "Port unreachable".
-pub fn unreachable(family: Family) -> Transport {
+pub(crate) fn unreachable(family: Family) -> Transport {
     let (kind, code) = match family {
         Family::Four => (icmp::UNREACHABLE, 3),
         Family::Six => (icmp6::UNREACHABLE, 4),
@@ -339,17 +339,17 @@ pub fn unreachable(family: Family) -> Transport {
 }
 
 /// A packet from one party to another, with the MACs it has when the sender's interface sends it.
-pub fn packet(from: Party, to: Party, family: Family, transport: Transport) -> Vec<u8> {
+pub(crate) fn packet(from: Party, to: Party, family: Family, transport: Transport) -> Vec<u8> {
     bytes(&spec(from, to, family, transport))
 }
 
-pub fn spec(from: Party, to: Party, family: Family, transport: Transport) -> Spec<'static> {
+pub(crate) fn spec(from: Party, to: Party, family: Family, transport: Transport) -> Spec<'static> {
     Spec::new(from.ip(family), to.ip(family), transport)
         .macs(from.mac(), from.gateway_mac())
         .payload(b"nexin packet life")
 }
 
-pub fn bytes(spec: &Spec<'_>) -> Vec<u8> {
+pub(crate) fn bytes(spec: &Spec<'_>) -> Vec<u8> {
     let mut out = vec![0; 16 << 10];
     let len = spec.write(&mut out).expect("fits, and the families agree");
     out.truncate(len);
@@ -357,7 +357,7 @@ pub fn bytes(spec: &Spec<'_>) -> Vec<u8> {
 }
 
 /// The header of type `T` at `offset`.
-pub fn header<T: FromBytes>(packet: &[u8], offset: usize) -> T {
+pub(crate) fn header<T: FromBytes>(packet: &[u8], offset: usize) -> T {
     T::read_from_prefix(&packet[offset..])
         .map(|(header, _)| header)
         .unwrap_or_else(|_| panic!("packet ends before {offset}"))

@@ -3,7 +3,7 @@
 use nexin_bpf::{Loader, object};
 use nexin_testbed::{Result, isolated};
 
-pub const PROGRAMS: [&str; 4] = ["from_workload", "to_workload", "from_network", "to_network"];
+const PROGRAMS: [&str; 4] = ["from_workload", "to_workload", "from_network", "to_network"];
 
 #[test]
 fn programs_load() -> Result {

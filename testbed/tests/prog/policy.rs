@@ -38,11 +38,12 @@ fn default_deny_names_policy_and_identities() -> Result {
             );
             assert_eq!((drop.source_endpoint, drop.destination_endpoint), (MALLORY.number, BOB.number));
             assert_eq!((drop.source_port.get(), drop.destination_port.get(), drop.protocol), (40000, 80, 6));
+            assert_eq!(drop.direction, Direction::Ingress as u8, "the side that refused");
             assert_eq!((drop.source_mac, drop.file), (MALLORY.mac(), SourceFile::Ct as u8));
             assert_eq!(drop.family, if family == Family::Four { 4 } else { 6 });
             assert!(drop.line > 0 && drop.time_ns > 0);
         }
-        let refused = index(DropReason::PolicyDenied as u8, Direction::Egress as u8);
+        let refused = index(DropReason::PolicyDenied as u8, Direction::Ingress as u8);
         let counted: u64 = bed.loaded.map::<Metrics>()?.per_cpu(&refused)?.iter().map(|t| t.packets).sum();
         assert_eq!(counted, 2);
         Ok(())

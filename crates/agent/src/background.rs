@@ -202,7 +202,7 @@ async fn check_once(agent: &Agent) -> Result<(), AgentError> {
         room.wiring.prepare_node(gateway_plan(gateways, agent.settings().network.forwarding)).await?;
         agent.0.counters.drifted("gateway-address", missing);
     }
-    rewire(agent, true).await?;
+    rewire(agent).await?;
     let repaired = room.owner.ask(|owner| owner.repair()).await??;
     for (object, count) in repaired.by_kind() {
         agent.0.counters.drifted(object, count);
@@ -217,11 +217,11 @@ async fn check_once(agent: &Agent) -> Result<(), AgentError> {
 
 /// Endpoints that were restored and have no links: their agent died half way, or somebody took the links away.
 pub(crate) async fn complete_restored(agent: &Agent) -> Result<(), AgentError> {
-    rewire(agent, false).await
+    rewire(agent).await
 }
 
 /// Compares every endpoint's wiring with its plan and mends it.
-async fn rewire(agent: &Agent, count: bool) -> Result<(), AgentError> {
+async fn rewire(agent: &Agent) -> Result<(), AgentError> {
     let Ok(room) = agent.room() else { return Ok(()) };
     let plans = room.owner.ask(|owner| {
         let core = &owner.core;
@@ -243,7 +243,7 @@ async fn rewire(agent: &Agent, count: bool) -> Result<(), AgentError> {
         if !present.await? {
             continue;
         }
-        mend(agent, *id, *broken, plan, drift, count).await?;
+        mend(agent, *id, *broken, plan, drift).await?;
     }
     Ok(())
 }
@@ -254,7 +254,6 @@ async fn mend(
     was_broken: bool,
     plan: &WorkloadSpec,
     drift: &[Drift],
-    count: bool,
 ) -> Result<(), AgentError> {
     let Ok(room) = agent.room() else { return Ok(()) };
     match room.wiring.make_links(plan.clone()).await {
@@ -266,10 +265,8 @@ async fn mend(
                 return Ok(());
             }
             room.wiring.attach_workload(plan.clone()).await?;
-            if count {
-                for difference in drift {
-                    agent.0.counters.drifted(object(difference), 1);
-                }
+            for difference in drift {
+                agent.0.counters.drifted(object(difference), 1);
             }
             tracing::warn!(endpoint = id, ?drift, "wiring differed from the plan; mended");
         }

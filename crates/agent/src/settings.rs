@@ -108,6 +108,28 @@ section! {
         ct6_entries: Choice<u32> = Choice::Auto,
         /// Entries of the table of identities by policy.
         class_entries: Choice<u32> = Choice::Auto,
+        /// Entries of the IPv4 table of masqueraded flows.
+        nat4_entries: Choice<u32> = Choice::Auto,
+        /// Entries of the IPv6 table of masqueraded flows.
+        nat6_entries: Choice<u32> = Choice::Auto,
+        /// Entries of the table of verdicts.
+        verdict_entries: Choice<u32> = Choice::Auto,
+        /// How long an idle TCP connection is remembered.
+        tcp_established: HumanDuration = HumanDuration::seconds(8_000),
+        /// How long a TCP connection may take to become established.
+        tcp_syn: HumanDuration = HumanDuration::seconds(60),
+        /// How long a TCP connection lives after a FIN.
+        tcp_fin: HumanDuration = HumanDuration::seconds(10),
+        /// How long other idle flows are remembered.
+        other: HumanDuration = HumanDuration::seconds(60),
+        /// TCP connections that one workload may have half open; 0 = any number.
+        half_open_limit: u32 = 8_192,
+        /// A workload's packets must carry the MAC address it was given.
+        check_mac: bool = false,
+        /// UDP ports of tunnels, closed to workloads (at most two).
+        tunnel_ports: Vec<u16> = vec![8_472, 6_081],
+        /// First source port that masqueraded flows get; they end at 65535.
+        nat_first_port: u16 = 61_000,
         /// `off`, `flows` or `packets`.
         trace: TraceLevel = TraceLevel::Flows,
     }
@@ -236,6 +258,9 @@ impl Settings {
             return contradiction(
                 "ipam.ipv6_pool needs room for the gateway and a workload: a prefix of at most 126 bits",
             );
+        }
+        if self.datapath.tunnel_ports.len() > 2 {
+            return contradiction("datapath.tunnel_ports takes at most two ports");
         }
         if self.agent.run_dir == self.agent.state_dir {
             return contradiction(

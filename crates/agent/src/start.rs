@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use nexin_runtime::settings::{Choice, Loaded};
 use nexin_runtime::tasks::{Lifetime, Tasks};
 
 use crate::agent::{Agent, EngineRoom};
-use crate::core::{Core, Wired};
+use crate::core::{Core, Wired, pool_net};
 use crate::error::AgentError;
 use crate::node::Node;
 use crate::owner::OwnerHandle;
@@ -146,7 +147,7 @@ fn step(agent: &Agent, what: &'static str) {
 }
 
 async fn open_owner(agent: &Agent, settings: Arc<Settings>) -> Result<OwnerHandle, AgentError> {
-    let options = options(&settings.datapath);
+    let options = options(&settings);
     let directory = agent.0.directory.clone();
     let core = move || {
         let store = Store::open(&settings.agent.state_dir)?;
@@ -185,14 +186,25 @@ pub(crate) fn gateway_plan(gateways: nexin_ipam::Addresses, forwarding: bool) ->
     GatewayPlan { v4: gateways.v4, v6: gateways.v6, forwarding }
 }
 
-fn options(settings: &DatapathSettings) -> Options {
+fn options(all: &Settings) -> Options {
+    let settings: &DatapathSettings = &all.datapath;
     let sizes =
         [("nx_ct4", &settings.ct4_entries), ("nx_ct6", &settings.ct6_entries), ("nx_class", &settings.class_entries)];
     let entries = sizes.into_iter().filter_map(|(map, size)| match size {
         Choice::Value(entries) => Some((map.to_owned(), *entries)),
         Choice::Auto | Choice::Off => None,
     });
+    let gateway =
+        |pool: Option<ipnet::IpNet>| pool.and_then(|net| nexin_ipam::Pool::new(net).ok()).map(|pool| pool.gateway());
     Options {
+        gateway_v4: gateway(pool_net(&all.ipam.ipv4_pool)).and_then(|ip| match ip {
+            IpAddr::V4(v4) => Some(v4),
+            IpAddr::V6(_) => None,
+        }),
+        gateway_v6: gateway(pool_net(&all.ipam.ipv6_pool)).and_then(|ip| match ip {
+            IpAddr::V6(v6) => Some(v6),
+            IpAddr::V4(_) => None,
+        }),
         bpffs: settings.bpffs.clone(),
         attach: match settings.attach {
             AttachMode::Auto => Attach::Auto,
@@ -200,6 +212,14 @@ fn options(settings: &DatapathSettings) -> Options {
             AttachMode::Clsact => Attach::Clsact,
         },
         entries: entries.collect(),
+        tcp_established: settings.tcp_established.0,
+        tcp_syn: settings.tcp_syn.0,
+        tcp_fin: settings.tcp_fin.0,
+        other: settings.other.0,
+        half_open_limit: settings.half_open_limit,
+        check_mac: settings.check_mac,
+        tunnel_ports: [settings.tunnel_ports.first().copied(), settings.tunnel_ports.get(1).copied()],
+        nat_ports: settings.nat_first_port..=u16::MAX,
         trace: match settings.trace {
             TraceLevel::Off => Trace::None,
             TraceLevel::Flows => Trace::Medium,
@@ -224,7 +244,7 @@ pub fn cleanup(settings: &Settings) -> Result<CleanupReport, AgentError> {
     let _lock = only_one(&settings.agent.run_dir)?;
     let mut report = CleanupReport::default();
     if settings.datapath.bpffs.exists() {
-        report.programs = nexin_datapath::Datapath::open(&options(&settings.datapath))?.uninstall(true)?;
+        report.programs = nexin_datapath::Datapath::open(&options(settings))?.uninstall(true)?;
     }
     let swept = runtime()?.block_on(async {
         let wiring = Wiring::open(Netns::current()?)?;

@@ -193,7 +193,7 @@ fn reachable(ip: &IpAddr) -> bool {
     }
 }
 
-fn pool_net<N: Copy + Into<IpNet>>(choice: &Choice<N>) -> Option<IpNet> {
+pub(crate) fn pool_net<N: Copy + Into<IpNet>>(choice: &Choice<N>) -> Option<IpNet> {
     match choice {
         Choice::Value(net) => Some((*net).into()),
         Choice::Auto | Choice::Off => None,

@@ -161,3 +161,101 @@ impl Listener {
 fn lost(kernel: u64, client: u64) -> MonitorRecord {
     MonitorRecord::Lost(LostEvents { time: Timestamp::from(SystemTime::now()), kernel, client })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::pin::pin;
+
+    use futures_util::StreamExt as _;
+    use nexin_api::v1::{Direction, Labels, Party, Protocol};
+
+    use super::*;
+
+    fn event(port: u16) -> FlowEvent {
+        let party = |last, port| Party {
+            address: IpAddr::from([10, 0, 0, last]),
+            port,
+            identity: 300,
+            labels: Labels::default(),
+            endpoint: None,
+            workload: None,
+        };
+        FlowEvent {
+            time: Timestamp(0),
+            event: EventType::Trace,
+            source: party(1, 40_000),
+            destination: party(2, port),
+            protocol: Protocol::Tcp,
+            tcp_flags: String::new(),
+            icmp: None,
+            direction: Direction::Egress,
+            verdict: None,
+            reason_code: None,
+            reason: None,
+            explanation: None,
+            rule: None,
+            isolated_by: Vec::new(),
+            shadow_verdict: None,
+            shadow_rule: None,
+            observation: None,
+            is_reply: Some(false),
+            closed: false,
+            ifindex: 1,
+            length: 60,
+            forward: None,
+            reverse: None,
+            masqueraded_from: None,
+            kernel_source: String::new(),
+        }
+    }
+
+    fn hub(queue: u32) -> Hub {
+        Hub::new(&EventSettings { queue, recorded: 3, flows: 2 })
+    }
+
+    fn ports(records: &[MonitorRecord]) -> Vec<u16> {
+        let port = |record: &MonitorRecord| match record {
+            MonitorRecord::Flow(flow) => flow.destination.port,
+            MonitorRecord::Lost(lost) => panic!("{lost:?}"),
+        };
+        records.iter().map(port).collect()
+    }
+
+    #[tokio::test]
+    async fn the_recorded_past_is_bounded_filtered_and_ends() {
+        let hub = hub(16);
+        hub.publish((1..=5).map(event).collect());
+        let all = MonitorFilter { no_follow: true, ..MonitorFilter::default() };
+        assert_eq!(ports(&hub.listen(all.clone()).collect::<Vec<_>>().await), [3, 4, 5]);
+        let last = MonitorFilter { last: Some(2), port: vec!["3-4".parse().unwrap()], ..all };
+        assert_eq!(ports(&hub.listen(last).collect::<Vec<_>>().await), [3, 4]);
+        let seen: std::collections::BTreeSet<u16> = hub.seen_flows().iter().map(|(flow, _)| flow.port.port).collect();
+        assert_eq!(seen, [4, 5].into());
+    }
+
+    #[tokio::test]
+    async fn a_slow_client_is_told_what_it_lost() {
+        let hub = hub(4);
+        let mut listener = pin!(hub.listen(MonitorFilter { limit: Some(4), ..MonitorFilter::default() }));
+        hub.publish((1..=10).map(event).collect());
+        let Some(MonitorRecord::Lost(lost)) = listener.next().await else { panic!("nothing was told") };
+        assert_eq!((lost.kernel, lost.client), (0, 6));
+        assert_eq!(ports(&listener.collect::<Vec<_>>().await), [7, 8, 9, 10]);
+        assert_eq!(hub.lost_by_clients(), 6);
+    }
+
+    #[tokio::test]
+    async fn the_kernels_losses_are_told_once() {
+        let hub = hub(4);
+        let mut listener = pin!(hub.listen(MonitorFilter::default()));
+        hub.kernel_lost(EventType::Drop, 5);
+        hub.kernel_lost(EventType::Drop, 5);
+        hub.kernel_lost(EventType::Trace, 2);
+        for expected in [5, 2] {
+            let Some(MonitorRecord::Lost(lost)) = listener.next().await else { panic!("nothing was told") };
+            assert_eq!((lost.kernel, lost.client), (expected, 0));
+        }
+        assert_eq!(hub.lost(), LostCounts { drop: 5, verdict: 0, trace: 2 });
+    }
+}

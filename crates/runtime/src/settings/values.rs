@@ -113,8 +113,19 @@ impl<T: fmt::Display> Serialize for Choice<T> {
 }
 
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Choice<T> {
+    /// A number needs no quotes.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(i64),
+            Text(String),
+        }
+        let text = match Written::deserialize(deserializer)? {
+            Written::Number(number) => number.to_string(),
+            Written::Text(text) => text,
+        };
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -171,5 +182,9 @@ mod tests {
         assert_eq!("off".parse(), Ok(Choice::<u16>::Off));
         assert_eq!("1500".parse(), Ok(Choice::Value(1500u16)));
         assert!("often".parse::<Choice<u16>>().is_err());
+        let from_file = |text: &str| text.parse::<toml::Table>().unwrap()["v"].clone().try_into::<Choice<u16>>();
+        assert_eq!(from_file("v = 1500"), Ok(Choice::Value(1500)));
+        assert_eq!(from_file("v = \"1500\""), Ok(Choice::Value(1500)));
+        assert!(from_file("v = 70000").is_err());
     }
 }

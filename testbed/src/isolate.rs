@@ -77,11 +77,12 @@ pub fn alone(work: impl FnOnce() -> Result) -> Result<ExitCode> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// This program again, in new namespaces.
+/// This program again, in new namespaces. A shell is their first process, since somebody must reap what tests orphan.
 fn unshare(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Command> {
     let mut command = Command::new("unshare");
     command
         .args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--"])
+        .args(["sh", "-c", "\"$@\" & wait $!", "first"])
         .arg(env::current_exe()?)
         .args(arguments);
     Ok(command)

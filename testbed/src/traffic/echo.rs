@@ -86,35 +86,44 @@ fn serve(mut stream: TcpStream, stop: &AtomicBool) {
     }
 }
 
-/// A UDP server on all addresses of both families; ends when dropped.
+/// A UDP server; ends when dropped.
 pub struct UdpEcho {
     stop: Arc<AtomicBool>,
     received: Arc<AtomicU64>,
     last_peer: Arc<std::sync::Mutex<Option<SocketAddr>>>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl UdpEcho {
+    /// On all addresses. Answers carry the address that the route back chooses, so ask for the first one of an interface.
     pub fn start(ns: &Namespace, port: u16) -> Result<Self> {
-        let socket = ns.run(|| Ok(UdpSocket::bind(any(port))?))?;
-        socket.set_read_timeout(Some(TICK))?;
+        Self::start_at(ns, &[IpAddr::V6(Ipv6Addr::UNSPECIFIED)], port)
+    }
+
+    /// On each of these addresses, answering from it.
+    pub fn start_at(ns: &Namespace, addresses: &[IpAddr], port: u16) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let received = Arc::new(AtomicU64::new(0));
         let last_peer = Arc::new(std::sync::Mutex::new(None));
-        let (ending, count, peer) = (stop.clone(), received.clone(), last_peer.clone());
-        let thread = thread::spawn(move || {
-            let mut buffer = vec![0; 64 << 10];
-            while !ending.load(Ordering::Relaxed) {
-                if let Ok((size, from)) = socket.recv_from(&mut buffer) {
-                    count.fetch_add(1, Ordering::Relaxed);
-                    if let Ok(mut peer) = peer.lock() {
-                        *peer = Some(from);
+        let mut threads = Vec::new();
+        for address in addresses {
+            let socket = ns.run(|| Ok(UdpSocket::bind((*address, port))?))?;
+            socket.set_read_timeout(Some(TICK))?;
+            let (ending, count, peer) = (stop.clone(), received.clone(), last_peer.clone());
+            threads.push(thread::spawn(move || {
+                let mut buffer = vec![0; 64 << 10];
+                while !ending.load(Ordering::Relaxed) {
+                    if let Ok((size, from)) = socket.recv_from(&mut buffer) {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        if let Ok(mut peer) = peer.lock() {
+                            *peer = Some(from);
+                        }
+                        let _ = socket.send_to(&buffer[..size], from);
                     }
-                    let _ = socket.send_to(&buffer[..size], from);
                 }
-            }
-        });
-        Ok(Self { stop, received, last_peer, thread: Some(thread) })
+            }));
+        }
+        Ok(Self { stop, received, last_peer, threads })
     }
 
     /// Datagrams so far.
@@ -132,7 +141,7 @@ impl UdpEcho {
 impl Drop for UdpEcho {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }

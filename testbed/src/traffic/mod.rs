@@ -7,4 +7,4 @@ mod steady;
 
 pub use echo::{TcpEcho, UdpEcho};
 pub use probe::{Outcome, http_get, ping, tcp, udp, udp_sized};
-pub use steady::{Connections, Datagrams, Report, Stream};
+pub use steady::{Connections, Datagrams, Report, Stream, retransmissions};

@@ -15,9 +15,6 @@ use crate::{Namespace, Result, fail, until};
 
 /// Between two packets of a steady stream.
 const PACE: Duration = Duration::from_millis(1);
-/// An exchange that takes this long had a packet lost: TCP repeats a segment after at least 200 ms and a SYN after one
-/// second, while an undisturbed exchange takes far less than a millisecond.
-const LATE: Duration = Duration::from_millis(180);
 /// After this a stream counts as dead.
 const DEAD: Duration = Duration::from_secs(5);
 
@@ -26,7 +23,7 @@ const DEAD: Duration = Duration::from_secs(5);
 pub struct Report {
     /// Exchanges that were answered.
     pub answered: u64,
-    /// Exchanges that were not, or only after a repetition.
+    /// Datagrams without an answer; for TCP, segments that anybody in the client's namespace had to send again.
     pub lost: u64,
     /// Why the stream ended early: a reset, a refusal, a time-out.
     pub error: Option<String>,
@@ -39,6 +36,40 @@ impl Report {
             fail!("{what}: {self:?}");
         }
         Ok(())
+    }
+}
+
+/// TCP segments that a namespace has sent again: each stands for a packet that was lost there or on the way back. A busy
+/// machine delays packets without making any of these.
+pub fn retransmissions(ns: &Namespace) -> Result<u64> {
+    ns.run(Retransmissions::count)
+}
+
+/// Retransmissions since a moment, in the namespace of the calling thread.
+struct Retransmissions(u64);
+
+impl Retransmissions {
+    fn watch() -> Result<Self> {
+        Ok(Self(Self::count()?))
+    }
+
+    fn count() -> Result<u64> {
+        let text = std::fs::read_to_string("/proc/thread-self/net/snmp")?;
+        let mut lines = text.lines().filter(|l| l.starts_with("Tcp:"));
+        let (Some(names), Some(values)) = (lines.next(), lines.next()) else { fail!("no TCP counters in {text}") };
+        let found = names.split(' ').zip(values.split(' ')).find(|(name, _)| *name == "RetransSegs");
+        Ok(found.map_or("0", |(_, value)| value).parse()?)
+    }
+}
+
+impl Report {
+    /// Completed by what was sent again in the namespace of the calling thread.
+    fn with(mut self, since: Result<Retransmissions>) -> Self {
+        match since.and_then(|since| Ok(Retransmissions::count()? - since.0)) {
+            Ok(repeated) => self.lost += repeated,
+            Err(error) => self.error = Some(error.to_string()),
+        }
+        self
     }
 }
 
@@ -109,11 +140,12 @@ impl Stream {
         let mut stream = from.run(|| Ok(TcpStream::connect_timeout(&target, DEAD)?))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(DEAD))?;
+        let inside = from.try_clone_handle()?;
         Ok(Self(Worker::start(move |stop, answered| {
+            let repeated = inside.enter_for_good().and_then(|()| Retransmissions::watch());
             let mut report = Report::default();
             let mut number = 0u64;
             while !stop.load(Ordering::Relaxed) {
-                let start = Instant::now();
                 number += 1;
                 let mut answer = [0; 8];
                 let done = stream.write_all(&number.to_be_bytes()).and_then(|()| stream.read_exact(&mut answer));
@@ -126,10 +158,9 @@ impl Stream {
                     return report;
                 }
                 answered.fetch_add(1, Ordering::Relaxed);
-                report.lost += u64::from(start.elapsed() > LATE);
                 thread::sleep(PACE);
             }
-            report
+            report.with(repeated)
         })))
     }
 
@@ -184,11 +215,8 @@ impl Connections {
         let target = SocketAddr::new(to, port);
         let inside = from.try_clone_handle()?;
         Ok(Self(Worker::start(move |stop, answered| {
+            let repeated = inside.enter_for_good().and_then(|()| Retransmissions::watch());
             let mut report = Report::default();
-            if let Err(error) = inside.enter_for_good() {
-                report.error = Some(error.to_string());
-                return report;
-            }
             let exchange = || -> std::io::Result<()> {
                 let mut stream = TcpStream::connect_timeout(&target, DEAD)?;
                 stream.set_read_timeout(Some(DEAD))?;
@@ -196,16 +224,14 @@ impl Connections {
                 stream.read_exact(&mut [0; 4])
             };
             while !stop.load(Ordering::Relaxed) {
-                let start = Instant::now();
                 if let Err(error) = exchange() {
                     report.error = Some(error.to_string());
                     return report;
                 }
                 answered.fetch_add(1, Ordering::Relaxed);
-                report.lost += u64::from(start.elapsed() > LATE);
                 thread::sleep(PACE);
             }
-            report
+            report.with(repeated)
         })))
     }
 

@@ -47,7 +47,7 @@ fn half_open_connections_cannot_push_others_out() -> Result {
         // b does not answer these: its side of the address is a black hole for the answers' source.
         let dark = node.workload("dark", "app=dark")?;
         dark.ns.ip(&format!("route add blackhole {}", a.v4))?;
-        let opened = a.ns.run(|| {
+        a.ns.run(|| {
             use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
             let mut sockets = Vec::new();
             for port in 1..=9000u16 {
@@ -59,9 +59,8 @@ fn half_open_connections_cannot_push_others_out() -> Result {
                     sockets.clear();
                 }
             }
-            Ok(sockets.len())
+            Ok(())
         })?;
-        assert!(opened > 0);
         assert!(node.metric("nexin_drop_count_total", &["Too many half-open connections"])? >= 1.0);
         assert_eq!(tcp(&other.ns, b.v4.into(), 80)?, Outcome::Answered, "others still connect");
         stream.wait_for(10)?;

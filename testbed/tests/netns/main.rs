@@ -2,15 +2,19 @@
 //! own (`isolated`) and in parallel with the others.
 
 mod clsact;
+mod cni;
 mod drift;
 mod events;
 mod ground;
+mod lab;
 mod limits;
 mod np_cases;
 mod policies;
 mod policy;
 mod residue;
 mod restart;
+mod run;
+mod runtimes;
 mod settings;
 mod smoke;
 mod two_agents;

@@ -1,8 +1,9 @@
 //! The agent ends, by order or by force, and comes back: traffic, policy and endpoints must not notice.
 
+use nexin_bpf::{Hook, attached};
 use nexin_testbed::{
-    Node, Result, Workload, World, fail, isolated,
-    traffic::{Connections, Datagrams, Outcome, Stream, TcpEcho, UdpEcho, ping, tcp},
+    Node, Result, Workload, WorkloadSpec, World, fail, isolated,
+    traffic::{Connections, Datagrams, Outcome, Stream, TcpEcho, UdpEcho, ping, retransmissions, tcp},
     until_ok,
 };
 use serde_json::Value;
@@ -66,6 +67,9 @@ impl Busy {
         self.flows_on()?;
         self.policy_holds()?;
         assert_eq!(self.node.api()?.get("/v1/endpoints")?, self.endpoints, "endpoints were adopted");
+        for ns in [&self.a.ns, &self.b.ns, &self.node.world.ns] {
+            assert_eq!(retransmissions(ns)?, 0, "segments sent again in {}", ns.name());
+        }
         for stream in self.streams {
             stream.finish().expect_whole("stream")?;
         }
@@ -175,26 +179,25 @@ fn a_workload_that_ended_is_told_and_freed() -> Result {
             endpoint => fail!("{endpoint}"),
         })?;
         node.api()?.delete(&path)?;
-        assert_eq!(node.workload("next", "app=next")?.v4, v4, "its address is free");
+        let next = WorkloadSpec { extra: &[("ipv4", v4.to_string().into())], ..WorkloadSpec::new("next") };
+        assert_eq!(node.workload_with(next)?.v4, v4, "its address is free");
         Ok(())
     })
 }
 
 /// Kernel's numbers of the programs at a workload's link.
-fn programs(node: &Node, workload: &Workload) -> Result<Vec<u64>> {
-    let text = node.ns.tool("bpftool -j link show")?;
-    let links: Value = serde_json::from_str(&text)?;
-    let index = node.ns.run(|| Ok(std::fs::read_to_string("/proc/net/dev").map(drop)?)).and_then(|()| {
-        let shown = node.ns.ip(&format!("-o link show {}", workload.host_interface))?;
-        Ok(shown.split(':').next().unwrap_or("").parse::<u64>()?)
-    })?;
-    let ours = links
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|l| l["ifindex"] == index || l["devname"] == *workload.host_interface);
-    let mut found: Vec<u64> = ours.filter_map(|l| l["prog_id"].as_u64()).collect();
-    found.sort_unstable();
-    assert_eq!(found.len(), 2, "two programs at {}: {text}", workload.host_interface);
+fn programs(node: &Node, workload: &Workload) -> Result<Vec<u32>> {
+    let device = &workload.host_interface;
+    let found: Vec<u32> = if node.api()?.get("/v1/status")?["agent"]["attach"] == "tcx" {
+        node.ns.run(|| {
+            let index = nix::net::if_::if_nametoindex(device.as_str())?;
+            Ok([attached(index, Hook::Ingress)?, attached(index, Hook::Egress)?].concat())
+        })?
+    } else {
+        let filters = ["ingress", "egress"].map(|hook| node.ns.tool(&format!("tc filter show dev {device} {hook}")));
+        let text = filters.into_iter().collect::<Result<Vec<_>>>()?.concat();
+        text.split(" id ").skip(1).filter_map(|rest| rest.split(' ').next()?.parse().ok()).collect()
+    };
+    assert_eq!(found.len(), 2, "programs at {device}");
     Ok(found)
 }

@@ -18,12 +18,17 @@ const WORLDS: [(IpAddr, IpAddr); 4] = [
     (IpAddr::V6(World::FAR_V6), IpAddr::V6(Node::V6)),
 ];
 
+/// Answers from the address that was asked.
+fn world_echo(node: &Node) -> Result<UdpEcho> {
+    UdpEcho::start_at(&node.world.ns, &WORLDS.map(|(address, _)| address), 53)
+}
+
 #[test]
 fn the_world_sees_the_node_and_answers_find_back() -> Result {
     isolated(|| {
         let node = Node::up("n")?;
         let (a, b) = (node.workload("a", "app=a")?, node.workload("b", "app=b")?);
-        let (_tcp, seen) = (TcpEcho::start(&node.world.ns, 80)?, UdpEcho::start(&node.world.ns, 53)?);
+        let (_tcp, seen) = (TcpEcho::start(&node.world.ns, 80)?, world_echo(&node)?);
         for (to, masquerade) in WORLDS {
             for workload in [&a, &b] {
                 assert_eq!(tcp(&workload.ns, to, 80)?, Outcome::Answered, "{to}");
@@ -41,7 +46,7 @@ fn two_workloads_may_use_one_source_port() -> Result {
     isolated(|| {
         let node = Node::up("n")?;
         let (a, b) = (node.workload("a", "app=a")?, node.workload("b", "app=b")?);
-        let _server = UdpEcho::start(&node.world.ns, 53)?;
+        let _server = world_echo(&node)?;
         let sockets = [&a, &b].map(|w| {
             w.ns.run(|| {
                 let socket = std::net::UdpSocket::bind("0.0.0.0:4444")?;
@@ -66,7 +71,7 @@ fn excluded_destinations_see_the_workload_itself() -> Result {
     isolated(|| {
         let node = Node::up_with("n", &[settings::NO_MASQUERADE_FAR])?;
         let a = node.workload("a", "app=a")?;
-        let seen = UdpEcho::start(&node.world.ns, 53)?;
+        let seen = world_echo(&node)?;
         for (route, gateway) in [(IpAddr::from(a.v4), IpAddr::from(Node::V4)), (a.v6.into(), Node::V6.into())] {
             let family = if route.is_ipv4() { "-4" } else { "-6" };
             node.world.ns.ip(&format!("{family} route add {route} via {gateway}"))?;
@@ -110,7 +115,7 @@ fn fragments_cross_the_border_both_ways() -> Result {
     isolated(|| {
         let node = Node::up("n")?;
         let a = node.workload("a", "app=a")?;
-        let _server = UdpEcho::start(&node.world.ns, 53)?;
+        let _server = world_echo(&node)?;
         for (to, _) in WORLDS {
             for size in [1500, 4000] {
                 assert_eq!(udp_sized(&a.ns, to, 53, size)?, Outcome::Answered, "{size} bytes to {to}");
@@ -166,7 +171,7 @@ fn address_changes_of_the_node_are_followed() -> Result {
     isolated(|| {
         let node = Node::up("n")?;
         let a = node.workload("a", "app=a")?;
-        let seen = UdpEcho::start(&node.world.ns, 53)?;
+        let seen = world_echo(&node)?;
         assert_eq!(udp(&a.ns, World::V4.into(), 53)?, Outcome::Answered);
         node.ns.ip("addr del 10.99.0.2/24 dev uplink")?;
         node.ns.ip("addr add 10.99.0.77/24 dev uplink")?;

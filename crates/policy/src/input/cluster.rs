@@ -152,7 +152,7 @@ fn rule(node: &Node, path: &Path<'_>, cx: &mut Context<'_>, direction: Direction
     let named = protocols.iter().flatten().any(|protocol| matches!(protocol, ClusterProtocol::Named(_)));
     if outside && named {
         let message = "a port by name cannot be given beside networks, nodes and domain names: they name no ports";
-        cx.error(&path.key("protocols"), object.at(), message, None);
+        cx.error(&path.key("protocols"), object.place("protocols"), message, None);
     }
     if action.value != RuleAction::Allow && peers.iter().any(|peer| matches!(peer, ClusterPeer::DomainNames(_))) {
         cx.error(&path.key("action"), action.at, "domain names can be accepted only", None);

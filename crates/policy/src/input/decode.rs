@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::Options;
 use super::diagnostic::{Diagnostic, Pos, Severity};
+use super::load::MAX_FINDINGS;
 use super::node::{Entry, Node, Value};
 use super::suggest;
 
@@ -71,11 +72,12 @@ pub(crate) struct Context<'a> {
     pub(crate) file: &'a Arc<str>,
     pub(crate) options: Options,
     diagnostics: Vec<Diagnostic>,
+    errors: usize,
 }
 
 impl<'a> Context<'a> {
     pub(crate) const fn new(file: &'a Arc<str>, options: Options) -> Self {
-        Self { file, options, diagnostics: Vec::new() }
+        Self { file, options, diagnostics: Vec::new(), errors: 0 }
     }
 
     pub(crate) fn into_diagnostics(self) -> Vec<Diagnostic> {
@@ -83,7 +85,7 @@ impl<'a> Context<'a> {
     }
 
     pub(crate) fn errors(&self) -> usize {
-        self.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count()
+        self.errors
     }
 
     pub(crate) fn error(&mut self, path: &Path<'_>, at: Pos, message: impl Into<String>, help: Option<String>) {
@@ -99,7 +101,17 @@ impl<'a> Context<'a> {
         self.report(self.options.strictness.lapse(), path, at, message.into(), help);
     }
 
+    /// Enough has been told; more is counted only.
+    fn is_full(&self) -> bool {
+        self.diagnostics.len() >= MAX_FINDINGS
+    }
+
     fn report(&mut self, severity: Severity, path: &Path<'_>, at: Pos, message: String, help: Option<String>) {
+        self.errors += usize::from(severity == Severity::Error);
+        // A warning must not take the place of the error that refuses the document.
+        if self.is_full() && (severity == Severity::Warning || self.errors > 1) {
+            return;
+        }
         self.diagnostics.push(Diagnostic {
             severity,
             message,
@@ -138,7 +150,8 @@ impl<'n> Object<'n> {
     ) -> Option<Self> {
         for entry in entries(node, path, cx)? {
             if !known.contains(&entry.key.as_str()) {
-                let help = hint(&entry.key).or_else(|| suggest::did_you_mean(&entry.key, known));
+                let guess = || hint(&entry.key).or_else(|| suggest::did_you_mean(&entry.key, known));
+                let help = if cx.is_full() { None } else { guess() };
                 let message = format!("the field `{}` is not known here", entry.key);
                 cx.lapse(&path.key(&entry.key), entry.key_at, message, help);
             } else if entry.node.is_null() && path.in_spec() {
@@ -159,6 +172,11 @@ impl<'n> Object<'n> {
 
     pub(crate) fn get(&self, key: &str) -> Option<&'n Entry> {
         self.node.get(key)
+    }
+
+    /// Where a field is written; where it is not, the mapping's own place.
+    pub(crate) fn place(&self, key: &str) -> Pos {
+        self.get(key).map_or(self.at(), |entry| entry.key_at)
     }
 
     pub(crate) fn has(&self, key: &str) -> bool {

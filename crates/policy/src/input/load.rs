@@ -3,7 +3,7 @@
 //! Documents are read one by one, so that a mistake in one leaves the others readable. No recursion: depth, size and
 //! what aliases may unfold to are limited, and a text past a limit is refused, never cut short.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
@@ -17,8 +17,10 @@ use super::scalar;
 const MAX_BYTES: usize = 16 << 20;
 /// Levels of nesting. The deepest field of any policy kind is at 13.
 const MAX_DEPTH: usize = 64;
-/// Nodes of one document, with aliases unfolded.
+/// Values of one document, with aliases unfolded. What has an anchor counts twice: it is kept until the end.
 const MAX_NODES: usize = 1 << 20;
+/// Findings of one document that are told; a text with more is something else.
+pub(super) const MAX_FINDINGS: usize = 1000;
 
 /// A document that was read.
 pub(crate) struct Root {
@@ -105,15 +107,27 @@ struct Loader<'a> {
     first_line: u32,
     strictness: Strictness,
     diagnostics: &'a mut Vec<Diagnostic>,
-    /// Finished anchors, with the nodes each has.
-    anchors: HashMap<usize, (Node, usize)>,
+    /// What is finished and has an anchor.
+    anchors: HashMap<usize, Built>,
     nodes: usize,
+}
+
+/// A finished value, with what it costs to have it again.
+#[derive(Clone)]
+struct Built {
+    node: Node,
+    /// Values in it, itself included.
+    nodes: usize,
+    /// Levels of nesting below it.
+    height: usize,
 }
 
 /// A collection that is not closed yet.
 struct Frame {
     at: Pos,
     anchor: usize,
+    /// Height of the highest value in it.
+    height: usize,
     /// Nodes made before this one.
     before: usize,
     open: Open,
@@ -136,12 +150,12 @@ impl Loader<'_> {
                 Event::StreamEnd => break,
                 Event::Scalar(text, style, anchor, tag) => {
                     let value = self.scalar(&text, style, tag.as_deref(), at)?;
-                    let node = Node { value, at };
                     self.count(1, at)?;
-                    self.remember(anchor, &node, 1);
-                    Some(node)
+                    let built = Built { node: Node { value, at }, nodes: 1, height: 0 };
+                    self.remember(anchor, &built)?;
+                    Some(built)
                 }
-                Event::Alias(anchor) => Some(self.alias(anchor, at)?),
+                Event::Alias(anchor) => Some(self.alias(anchor, at, stack.len())?),
                 Event::SequenceStart(anchor, tag) => {
                     self.open(&mut stack, at, anchor, tag.as_deref(), Open::List(Vec::new()))?;
                     None
@@ -154,10 +168,10 @@ impl Loader<'_> {
                 Event::SequenceEnd | Event::MappingEnd => stack.pop().map(|frame| self.close(frame)).transpose()?,
                 Event::Nothing | Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd => None,
             };
-            if let Some(node) = finished {
+            if let Some(built) = finished {
                 match stack.last_mut() {
-                    Some(frame) => self.place(frame, node)?,
-                    None => roots.push(node),
+                    Some(frame) => self.place(frame, built)?,
+                    None => roots.push(built.node),
                 }
             }
         }
@@ -182,21 +196,24 @@ impl Loader<'_> {
         }
         let before = self.nodes;
         self.count(1, at)?;
-        stack.push(Frame { at, anchor, before, open });
+        stack.push(Frame { at, anchor, height: 0, before, open });
         Ok(())
     }
 
-    fn close(&mut self, frame: Frame) -> Result<Node, Diagnostic> {
+    fn close(&mut self, frame: Frame) -> Result<Built, Diagnostic> {
         let value = match frame.open {
             Open::List(items) => Value::List(items),
             Open::Map { entries, .. } => Value::Map(self.merge(entries)?),
         };
         let node = Node { value, at: frame.at };
-        self.remember(frame.anchor, &node, self.nodes - frame.before);
-        Ok(node)
+        let built = Built { node, nodes: self.nodes - frame.before, height: frame.height };
+        self.remember(frame.anchor, &built)?;
+        Ok(built)
     }
 
-    fn place(&mut self, frame: &mut Frame, node: Node) -> Result<(), Diagnostic> {
+    fn place(&mut self, frame: &mut Frame, built: Built) -> Result<(), Diagnostic> {
+        let Built { node, height, .. } = built;
+        frame.height = frame.height.max(height + 1);
         let (entries, seen, pending) = match &mut frame.open {
             Open::List(items) => {
                 items.push(node);
@@ -220,6 +237,9 @@ impl Loader<'_> {
                 let severity = self.strictness.lapse();
                 self.diagnostics.push(Diagnostic { severity, ..error(self.file, key_at, message, help) });
                 entries[earlier] = Entry { key, key_at, node };
+                if self.diagnostics.len() > MAX_FINDINGS {
+                    return Err(self.error(key_at, "more is wrong than can be told".to_owned(), None));
+                }
             }
         }
         Ok(())
@@ -246,32 +266,34 @@ impl Loader<'_> {
             Value::List(items) => items,
             value => vec![Node { value, at: merged.node.at }],
         };
+        let mut written: HashSet<String> = entries.iter().map(|entry| entry.key.clone()).collect();
         for other in others {
             let Value::Map(more) = other.value else {
                 let help = Some("write `<<: *anchor`".to_owned());
                 return Err(self.error(other.at, format!("`<<` takes mappings, this is {}", other.kind()), help));
             };
-            for entry in more {
-                if !entries.iter().any(|mine| mine.key == entry.key) {
-                    entries.push(entry);
-                }
-            }
+            entries.extend(more.into_iter().filter(|entry| written.insert(entry.key.clone())));
         }
         Ok(entries)
     }
 
-    fn remember(&mut self, anchor: usize, node: &Node, nodes: usize) {
+    fn remember(&mut self, anchor: usize, built: &Built) -> Result<(), Diagnostic> {
         if anchor > 0 {
-            self.anchors.insert(anchor, (node.clone(), nodes));
+            self.count(built.nodes, built.node.at)?;
+            self.anchors.insert(anchor, built.clone());
         }
+        Ok(())
     }
 
-    fn alias(&mut self, anchor: usize, at: Pos) -> Result<Node, Diagnostic> {
-        let Some((node, nodes)) = self.anchors.get(&anchor).cloned() else {
+    fn alias(&mut self, anchor: usize, at: Pos, depth: usize) -> Result<Built, Diagnostic> {
+        let Some(built) = self.anchors.get(&anchor).cloned() else {
             return Err(self.error(at, "this alias refers to what it is a part of".to_owned(), None));
         };
-        self.count(nodes, at)?;
-        Ok(node)
+        if depth + built.height >= MAX_DEPTH {
+            return Err(self.error(at, format!("nested deeper than {MAX_DEPTH} levels"), None));
+        }
+        self.count(built.nodes, at)?;
+        Ok(built)
     }
 
     fn count(&mut self, nodes: usize, at: Pos) -> Result<(), Diagnostic> {

@@ -116,7 +116,7 @@ fn policy_types(object: &Object<'_>, path: &Path<'_>, cx: &mut Context<'_>) -> V
     });
     let Some(written) = written.filter(|written| !written.is_empty()) else { return inferred };
     if written.len() > 2 {
-        cx.lapse(&path.key("policyTypes"), object.at(), "there are two policy types", None);
+        cx.lapse(&path.key("policyTypes"), object.place("policyTypes"), "there are two policy types", None);
     }
     let known: Vec<Direction> =
         Direction::BOTH.into_iter().filter(|direction| written.contains(&Some(*direction))).collect();
@@ -190,7 +190,7 @@ fn port(node: &Node, path: &Path<'_>, cx: &mut Context<'_>) -> Option<NetworkPor
         .read("endPort", path, cx, |node, path, cx| integer(node, path, cx, i64::from(i32::MIN), i64::from(i32::MAX)));
     if let Some(end) = end {
         let path = path.key("endPort");
-        let at = object.at();
+        let at = object.place("endPort");
         match &port {
             None => cx.lapse(&path, at, "`endPort` needs `port`; every port is meant without it", None),
             Some(NetworkPortName::Name(_)) => cx.lapse(&path, at, "`endPort` needs a `port` that is a number", None),

@@ -1,11 +1,13 @@
 //! Label selectors as they are written.
 
+use std::collections::HashSet;
+
 use nexin_model::Operator;
 
 use super::decode::{Context, Object, Path, Spanned, one_of, text, text_map};
 use super::diagnostic::Pos;
 use super::names;
-use super::node::Node;
+use super::node::{Entry, Node, Value};
 
 /// A label selector. Without requirements it selects everything that it is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,9 +56,13 @@ pub(super) fn read(node: &Node, path: &Path<'_>, cx: &mut Context<'_>, keys: Key
         .then(|| format!("labels go under `matchLabels`: `matchLabels: {{{key}: ...}}`"))
     })?;
     let mut labels = object.read("matchLabels", path, cx, text_map).unwrap_or_default();
-    if keys != Keys::Plain {
+    if keys != Keys::Plain
+        && let Some(Entry { node: Node { value: Value::Map(written), .. }, .. }) = object.get("matchLabels")
+    {
         // An API server drops null values from custom resources.
-        labels.retain(|(key, _)| object.get("matchLabels").is_some_and(|entry| entry.node.get(&key.value).is_some()));
+        let null: HashSet<&str> =
+            written.iter().filter(|entry| entry.node.is_null()).map(|entry| entry.key.as_str()).collect();
+        labels.retain(|(key, _)| !null.contains(key.value.as_str()));
     }
     for (key, value) in &labels {
         let path = path.key("matchLabels");

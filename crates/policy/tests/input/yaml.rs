@@ -121,7 +121,28 @@ fn work_is_bounded() {
         laughs.push_str(&format!("{name}: &{name} [{}]\n", vec![format!("*{of}"); 10].join(", ")));
     }
     refuses(&laughs, "", "values in one document");
+    let deep = format!("a: {}{}x{}\n", "&a ", "[".repeat(40), "]".repeat(40));
+    refuses(&format!("{deep}b: {}*a{}\n", "[".repeat(40), "]".repeat(40)), "", "nested deeper");
+    let anchors: String = (0..40).map(|level| format!("&n{level} [")).collect();
+    let kept = format!("a: {anchors}{}{}\n", "x, ".repeat(50_000), "]".repeat(40));
+    refuses(&kept, "", "values in one document");
     refuses(&" ".repeat(17 << 20), "", "the limit is");
     let many = format!("a:\n{}", "- x\n".repeat(1_100_000));
     refuses(&many, "", "values in one document");
+}
+
+#[test]
+fn endless_findings_are_cut_and_still_refuse() {
+    let labels: String = (0..5_000).map(|number| format!("      a{number}: -x\n")).collect();
+    let bad = format!("endpointSelector:\n    matchLabels:\n{labels}");
+    let text = POLICY.replace("80", "'80'").replace("endpointSelector: {}\n", &bad);
+    let parsed = input::parse(&text, "test.yaml", Strictness::Prune);
+    assert_eq!((parsed.documents.len(), parsed.diagnostics.len()), (0, 1000));
+    let parsed = input::parse(&"a: b\n".repeat(5_000), "test.yaml", Strictness::Prune);
+    assert!(parsed.documents.is_empty() && parsed.diagnostics.len() < 1_010, "{}", parsed.diagnostics.len());
+    let unknown: String = (0..5_000).map(|number| format!("x{number}: y\n")).collect();
+    let parsed = input::parse(&format!("{unknown}{POLICY}"), "test.yaml", Strictness::Prune);
+    let errors: Vec<&str> =
+        parsed.diagnostics.iter().filter(|found| found.is_error()).map(|found| &*found.path).collect();
+    assert_eq!((parsed.documents.len(), errors), (0, vec!["spec.ingress[0].toPorts[0].ports[0].port"]));
 }

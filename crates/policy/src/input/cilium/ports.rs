@@ -1,5 +1,7 @@
 //! `toPorts`: on which ports a rule holds, and what is asked of the traffic there.
 
+use std::collections::HashSet;
+
 use super::super::decode::{Context, Object, Path, Spanned, integer, list, one_of, text};
 use super::super::diagnostic::Pos;
 use super::super::names;
@@ -240,14 +242,24 @@ fn port(node: &Node, path: &Path<'_>, cx: &mut Context<'_>, dns: bool) -> Option
             );
         }
         (PortName::Number(first), Some(end)) if dns && end > *first => {
-            cx.error(&path.key("endPort"), object.at(), "DNS rules cannot be given for a range of ports", None);
+            cx.error(
+                &path.key("endPort"),
+                object.place("endPort"),
+                "DNS rules cannot be given for a range of ports",
+                None,
+            );
         }
         (PortName::Number(0), Some(_)) => {
-            cx.warning(&path.key("endPort"), object.at(), "port 0 is every port; `endPort` has no effect", None);
+            cx.warning(
+                &path.key("endPort"),
+                object.place("endPort"),
+                "port 0 is every port; `endPort` has no effect",
+                None,
+            );
         }
         (PortName::Number(first), Some(end)) if end < *first => {
             let message = format!("the range ends ({end}) before it begins ({first}); only {first} is meant");
-            cx.warning(&path.key("endPort"), object.at(), message, None);
+            cx.warning(&path.key("endPort"), object.place("endPort"), message, None);
         }
         _ => {}
     }
@@ -309,23 +321,22 @@ fn port_number(text: &str) -> Option<u16> {
 fn server_names(object: &Object<'_>, path: &Path<'_>, cx: &mut Context<'_>) -> Vec<String> {
     let Some(entry) = object.get("serverNames") else { return Vec::new() };
     let path = path.key("serverNames");
-    let mut found: Vec<String> = Vec::new();
-    list(&entry.node, &path, cx, |node, path, cx| {
+    let mut seen = HashSet::new();
+    let found = list(&entry.node, &path, cx, |node, path, cx| {
         let name = text(node, path, cx)?;
         if !names::is_host_name(&name.value, true) {
             let help = Some("for example `www.example.com` or `*.example.com`".to_owned());
             cx.error(path, name.at, format!("{:?} is no server name", name.value), help);
         }
-        if found.contains(&name.value) {
+        if !seen.insert(name.value.clone()) {
             cx.error(path, name.at, format!("{:?} is written twice", name.value), None);
         }
-        found.push(name.value);
-        Some(())
+        Some(name.value)
     });
     if matches!(&entry.node.value, Value::List(items) if items.is_empty()) {
         cx.error(&path, entry.node.at, "this list must not be empty", Some("leave `serverNames` out".to_owned()));
     }
-    found
+    found.unwrap_or_default()
 }
 
 pub(super) fn secret(node: &Node, path: &Path<'_>, cx: &mut Context<'_>) -> Option<Secret> {

@@ -115,7 +115,7 @@ pub(super) fn read(node: &Node, path: &Path<'_>, cx: &mut Context<'_>, scope: Sc
         .any(|entry| !matches!(&entry.node.value, Value::List(items) if items.is_empty()))
     {
         let message = "at least one of `ingress`, `ingressDeny`, `egress` and `egressDeny` must have a rule";
-        let help = Some("`ingress: [{}]` allows all, `ingress: [{fromEndpoints: []}]` allows nothing".to_owned());
+        let help = Some("`ingress: [{}]` allows nothing, `ingress: [{fromEntities: [all]}]` everything".to_owned());
         cx.error(path, object.at(), message, help);
     }
     let default_deny = object.read("enableDefaultDeny", path, cx, default_deny).unwrap_or_default();
@@ -159,7 +159,12 @@ fn traffic_rule(node: &Node, path: &Path<'_>, cx: &mut Context<'_>, place: Place
     let filled = |field: &str| matches!(object.get(field).map(|entry| &entry.node.value), Some(Value::List(items)) if !items.is_empty());
     if filled("icmps") && filled("toPorts") {
         let help = Some("make a rule of its own for ICMP".to_owned());
-        cx.error(&path.key("icmps"), object.at(), "`icmps` and `toPorts` cannot be combined in one rule", help);
+        cx.error(
+            &path.key("icmps"),
+            object.place("icmps"),
+            "`icmps` and `toPorts` cannot be combined in one rule",
+            help,
+        );
     }
     if peers.fqdns.as_ref().is_some_and(Vec::is_empty) && !ports.is_empty() {
         cx.warning(

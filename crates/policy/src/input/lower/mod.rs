@@ -9,6 +9,7 @@ mod netpol;
 mod selectors;
 mod words;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use nexin_model::{Direction, Label, LabelSet, Selector, Source};
@@ -46,12 +47,13 @@ impl Document {
     /// Each place that cannot be enforced yet. A document with any is refused by the agent whole.
     pub fn unenforceable(&self) -> Vec<Diagnostic> {
         let mut found: Vec<Diagnostic> = Vec::new();
+        let mut told: HashSet<(Arc<str>, &'static str)> = HashSet::new();
         for mut rule in self.lower(&LowerOptions::default()).rules {
             while let Some(unbuilt) = rule.unbuilt() {
                 let message = format!("not enforceable yet: {}", unbuilt.text());
                 let path = rule.origin.path.to_string();
                 let Origin { line, column, .. } = rule.origin;
-                if !found.iter().any(|earlier| earlier.path == path && earlier.message == message) {
+                if told.insert((rule.origin.path.clone(), unbuilt.text())) {
                     let file = self.file.clone();
                     found.push(Diagnostic { severity: Severity::Error, message, file, line, column, path, help: None });
                 }

@@ -55,6 +55,8 @@ fn since(config: &Config, first: SpecVersion, invocation: &Invocation) -> Result
 
 async fn add(config: &Config, attachment: &Attachment, netns: &Path, args: &Args) -> Result<Value, Error> {
     let request = request(config, attachment, netns, args)?;
+    // What cannot be reported in the end must not be made in the first place.
+    result::of_chain(config, attachment)?;
     let agent = Agent::new(config)?;
     let endpoint = agent.ask(async |client| client.create_endpoint(&request).await).await.map_err(|e| told(&e))?;
     let answer = result::of_add(config, attachment, netns, &endpoint);

@@ -24,7 +24,7 @@ pub(crate) fn of_add(
     netns: &Path,
     endpoint: &Endpoint,
 ) -> Result<Value, Error> {
-    let mut result = previous(config, attachment)?;
+    let mut result = of_chain(config, attachment)?;
     let Some(map) = result.as_object_mut() else { return Err(malformed("an object")) };
     map.insert("cniVersion".into(), config.version.to_string().into());
 
@@ -49,7 +49,8 @@ pub(crate) fn of_add(
     Ok(result)
 }
 
-fn previous(config: &Config, attachment: &Attachment) -> Result<Value, Error> {
+/// What the plugins before this one reported.
+pub(crate) fn of_chain(config: &Config, attachment: &Attachment) -> Result<Value, Error> {
     let Some(previous) = &config.previous else { return Ok(json!({})) };
     let interfaces = previous.get("interfaces").and_then(Value::as_array).into_iter().flatten();
     let taken =

@@ -142,8 +142,9 @@ fn finish(netlink: &mut Netlink, netns: &Netns, spec: &WorkloadSpec, host: &Link
     requests.extend(spec.host_neighbours(host.index).map(|neighbour| neighbour.add()));
     netlink.run(&requests)?;
     // The end that came up first had no carrier yet, and drops packets until the kernel's link watcher has run. Asking for
-    // the link makes it run (`rtnl_getlink`, Linux 6.8).
+    // a link makes it run (`rtnl_getlink`, Linux 6.8).
     inside.link(&spec.container_ifname)?;
+    netlink.link(&spec.host_ifname)?;
     settle(&mut inside, spec.addresses.iter().map(|plan| plan.address))?;
     Ok(wired(spec, host, container.index, existed))
 }

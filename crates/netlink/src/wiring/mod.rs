@@ -50,8 +50,8 @@ pub struct Wiring {
 #[derive(Debug)]
 struct Inner {
     host: Netns,
-    /// Idle sockets in the host's namespace.
-    sockets: Mutex<Vec<Netlink>>,
+    /// An idle socket in the host's namespace. One: when several operations run at a time, the others open their own.
+    idle: Mutex<Option<Netlink>>,
     /// Held for writing while links without an owner are removed: an attach that is under way has not written its yet.
     making: RwLock<()>,
 }
@@ -59,7 +59,7 @@ struct Inner {
 impl Wiring {
     pub fn open(host: Netns) -> Result<Self> {
         let first = host.netlink()?;
-        Ok(Self { inner: Arc::new(Inner { host, sockets: Mutex::new(vec![first]), making: RwLock::new(()) }) })
+        Ok(Self { inner: Arc::new(Inner { host, idle: Mutex::new(Some(first)), making: RwLock::new(()) }) })
     }
 
     /// The gateway addresses on `lo` (and no other of ours), and forwarding. Repeat it when [`crate::Watcher`] reports
@@ -165,10 +165,10 @@ impl Inner {
 
     /// `/proc/sys/net` shows the namespace of the thread that looks, so the work must run in the host's.
     fn in_host<T: Send>(&self, work: impl FnOnce(&mut Netlink) -> Result<T> + Send) -> Result<T> {
-        let idle = self.sockets.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut netlink = idle.map_or_else(|| self.host.netlink(), Ok)?;
         let done = if self.host.is_current()? { work(&mut netlink) } else { self.host.run(|| work(&mut netlink))? };
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).push(netlink);
+        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(netlink);
         done
     }
 }

@@ -21,14 +21,14 @@ pub(crate) fn errors(text: &str, options: impl Into<Options>) -> Vec<String> {
 }
 
 #[track_caller]
-pub(crate) fn accepts(text: &str) {
+pub(crate) fn check_taken(text: &str) {
     let parsed = parse(text);
     assert!(!parsed.has_errors() && parsed.documents.len() == 1, "{text:.400}\n{:#?}", parsed.diagnostics);
 }
 
 /// Refuses, and some error is at the place and has the words.
 #[track_caller]
-pub(crate) fn refuses(text: &str, path: &str, words: &str) {
+pub(crate) fn check_refused(text: &str, path: &str, words: &str) {
     let parsed = parse(text);
     assert_eq!(parsed.documents.len(), 0, "{text:.400}");
     let found = parsed.diagnostics.iter().any(|diagnostic| {
@@ -40,8 +40,8 @@ pub(crate) fn refuses(text: &str, path: &str, words: &str) {
 
 /// Refuses, or accepts with a warning when pruning.
 #[track_caller]
-pub(crate) fn lapse(text: &str, path: &str, words: &str) {
-    refuses(text, path, words);
+pub(crate) fn check_lapse(text: &str, path: &str, words: &str) {
+    check_refused(text, path, words);
     let pruned = input::parse(text, "test.yaml", Strictness::Prune);
     assert!(!pruned.has_errors() && pruned.documents.len() == 1, "{text:.400}\n{:#?}", pruned.diagnostics);
     assert!(pruned.diagnostics.iter().any(|diagnostic| diagnostic.path == path), "{:#?}", pruned.diagnostics);

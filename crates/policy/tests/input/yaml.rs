@@ -2,7 +2,7 @@
 
 use nexin_policy::input::{self, Strictness};
 
-use crate::{accepts, lapse, parse, refuses};
+use crate::{check_lapse, check_refused, check_taken, parse};
 
 const POLICY: &str = "\
 apiVersion: cilium.io/v2
@@ -53,18 +53,18 @@ fn documents_stand_for_themselves() {
 
 #[test]
 fn json_and_other_ways_to_write() {
-    accepts(
+    check_taken(
         "{\n\t\"apiVersion\": \"cilium.io/v2\", \"kind\": \"CiliumNetworkPolicy\",\n\t\"metadata\": {\"name\": \"p\"},\n\t\"spec\": \
          {\"endpointSelector\": {\"matchLabels\": {\"a\": \"\\u0062\"}}, \"ingress\": [{}]}\n}\n",
     );
     let good = POLICY.replace("80", "'80'");
-    accepts(&good.replace('\n', "\r\n"));
-    accepts(&format!("\u{feff}{good}"));
-    accepts(&good.replace("p\n", "&name p # the name\n"));
-    accepts(&good.replace("'80'", "!!str 80"));
-    accepts(&good.replace("'80'", "|-\n          80"));
-    accepts(&format!("%YAML 1.2\n---\n{good}"));
-    accepts(&format!("{good}---\n...\n---\n"));
+    check_taken(&good.replace('\n', "\r\n"));
+    check_taken(&format!("\u{feff}{good}"));
+    check_taken(&good.replace("p\n", "&name p # the name\n"));
+    check_taken(&good.replace("'80'", "!!str 80"));
+    check_taken(&good.replace("'80'", "|-\n          80"));
+    check_taken(&format!("%YAML 1.2\n---\n{good}"));
+    check_taken(&format!("{good}---\n...\n---\n"));
 }
 
 #[test]
@@ -74,15 +74,15 @@ fn anchors_and_merges_unfold() {
     let parsed = parse(&text);
     let rules = parsed.documents[0].lower(&nexin_policy::rule::LowerOptions::default()).rules;
     assert_eq!(&*rules[0].origin.text, "allow from entity world on TCP 80 or TCP 81 or TCP 80");
-    refuses(&POLICY.replace("port: 80", "<<: 5"), "", "`<<` takes mappings");
-    refuses(&POLICY.replace("port: 80", "*nowhere"), "", "not readable");
-    refuses(&POLICY.replace("- world", "- &a [*a]"), "", "part of");
+    check_refused(&POLICY.replace("port: 80", "<<: 5"), "", "`<<` takes mappings");
+    check_refused(&POLICY.replace("port: 80", "*nowhere"), "", "not readable");
+    check_refused(&POLICY.replace("- world", "- &a [*a]"), "", "part of");
 }
 
 #[test]
 fn twice_written_keys() {
     let text = POLICY.replace("80", "'80'\n        port: '81'");
-    refuses(&text, "", "`port` is written twice; the first is in line 12");
+    check_refused(&text, "", "`port` is written twice; the first is in line 12");
     let pruned = input::parse(&text, "test.yaml", Strictness::Prune);
     let rules = pruned.documents[0].lower(&nexin_policy::rule::LowerOptions::default()).rules;
     assert!(rules[0].origin.text.contains("TCP 81"), "the last one counts: {}", rules[0].origin.text);
@@ -90,14 +90,14 @@ fn twice_written_keys() {
 
 #[test]
 fn what_is_no_yaml() {
-    refuses("a: [b\n", "", "not readable");
-    refuses("a: b\n\tc: d\n", "", "spaces");
-    refuses("a: 'b\n", "", "not readable");
-    refuses("? [a]\n: b\n", "", "a key must be a word");
-    refuses("? \n: b\n", "", "a key is empty");
-    refuses("!custom {a: b}\n", "", "the tag");
-    refuses("a: !!int b\n", "", "is no int");
-    refuses("a: !custom b\n", "", "the tag");
+    check_refused("a: [b\n", "", "not readable");
+    check_refused("a: b\n\tc: d\n", "", "spaces");
+    check_refused("a: 'b\n", "", "not readable");
+    check_refused("? [a]\n: b\n", "", "a key must be a word");
+    check_refused("? \n: b\n", "", "a key is empty");
+    check_refused("!custom {a: b}\n", "", "the tag");
+    check_refused("a: !!int b\n", "", "is no int");
+    check_refused("a: !custom b\n", "", "the tag");
     assert_eq!(parse("").documents.len() + parse("# only words\n---\n").diagnostics.len(), 0);
 }
 
@@ -107,28 +107,28 @@ fn words_that_are_no_text() {
         let text = POLICY
             .replace("80", "'80'")
             .replace("endpointSelector: {}", &format!("endpointSelector: {{matchLabels: {{a: {word}}}}}"));
-        refuses(&text, "spec.endpointSelector.matchLabels.a", "put it in quotes");
+        check_refused(&text, "spec.endpointSelector.matchLabels.a", "put it in quotes");
     }
-    lapse(&format!("{}extra: 1\n", POLICY.replace("80", "'80'")), "extra", "not known here");
+    check_lapse(&format!("{}extra: 1\n", POLICY.replace("80", "'80'")), "extra", "not known here");
 }
 
 #[test]
 fn work_is_bounded() {
-    refuses(&format!("a: {}{}\n", "[".repeat(100), "]".repeat(100)), "", "nested deeper");
-    refuses(&format!("a: {}\n", "[".repeat(100_000)), "", "nested deeper");
+    check_refused(&format!("a: {}{}\n", "[".repeat(100), "]".repeat(100)), "", "nested deeper");
+    check_refused(&format!("a: {}\n", "[".repeat(100_000)), "", "nested deeper");
     let mut laughs = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for (name, of) in ('b'..='z').zip('a'..='y') {
         laughs.push_str(&format!("{name}: &{name} [{}]\n", vec![format!("*{of}"); 10].join(", ")));
     }
-    refuses(&laughs, "", "values in one document");
+    check_refused(&laughs, "", "values in one document");
     let deep = format!("a: {}{}x{}\n", "&a ", "[".repeat(40), "]".repeat(40));
-    refuses(&format!("{deep}b: {}*a{}\n", "[".repeat(40), "]".repeat(40)), "", "nested deeper");
+    check_refused(&format!("{deep}b: {}*a{}\n", "[".repeat(40), "]".repeat(40)), "", "nested deeper");
     let anchors: String = (0..40).map(|level| format!("&n{level} [")).collect();
     let kept = format!("a: {anchors}{}{}\n", "x, ".repeat(50_000), "]".repeat(40));
-    refuses(&kept, "", "values in one document");
-    refuses(&" ".repeat(17 << 20), "", "the limit is");
+    check_refused(&kept, "", "values in one document");
+    check_refused(&" ".repeat(17 << 20), "", "the limit is");
     let many = format!("a:\n{}", "- x\n".repeat(1_100_000));
-    refuses(&many, "", "values in one document");
+    check_refused(&many, "", "values in one document");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The benchmark: baseline, peers, floor programs and Nexin in one run, interleaved, as ratios to the baseline of the
 //! same round. It measures and prints; it is no test, and nothing here fails because something is slow.
 
+mod attach;
 mod kernel;
 mod load;
 mod machine;
@@ -21,6 +22,8 @@ pub(crate) enum Row {
     Wire,
     /// B4: programs alone, beside the floor programs.
     Kernel,
+    /// B15 in part: a container's wait for its network, beside the reference CNI plugins.
+    Attach,
 }
 
 #[derive(Parser)]
@@ -79,6 +82,9 @@ fn measure(arguments: &Arguments) -> Result {
     if wants(Row::Kernel) {
         let Some(floor) = &arguments.floor else { fail!("the kernel row needs --floor OBJECT; ./x bench builds it") };
         report.add(kernel::measure(floor, arguments.rounds)?);
+    }
+    if wants(Row::Attach) {
+        report.add(attach::measure(arguments.rounds)?);
     }
     println!("{}", report.markdown());
     if let Some(path) = &arguments.markdown {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use nexin_api::v1::{Attachment, EventType};
 use nexin_datapath::{Class, EventReader, Events};
-use nexin_netlink::{Change, Drift, Error as NetError, Watcher, WorkloadSpec};
+use nexin_netlink::{Change, Drift, Error as NetError, Scope, Watcher, WorkloadSpec};
 use nexin_runtime::tasks::{CancellationToken, Lifetime};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
@@ -231,19 +231,17 @@ async fn rewire(agent: &Agent) -> Result<(), AgentError> {
     let differing = room.wiring.check_hosts(plans.iter().map(|(_, _, plan)| plan.clone()).collect()).await?;
     let by_owner: BTreeMap<&str, (u16, bool, &WorkloadSpec)> =
         plans.iter().map(|(id, broken, plan)| (plan.owner.as_str(), (*id, *broken, plan))).collect();
-    for (owner, drift) in &differing {
+    for owner in differing.keys() {
         let Some((id, broken, plan)) = by_owner.get(owner.as_str()) else { continue };
         let container = plan.owner.rsplit_once('/').map_or(plan.owner.as_str(), |(container, _)| container);
         let _alone = agent.0.locks.lock(container).await;
-        // The endpoint may have gone, or be under way, while the lock was awaited.
-        let present = room.owner.ask({
-            let id = *id;
-            move |owner| owner.core.endpoint(id).is_ok()
-        });
-        if !present.await? {
-            continue;
+        // It may have been under way, or gone, while the lock was awaited: look again.
+        let id = *id;
+        let present = room.owner.ask(move |owner| owner.core.endpoint(id).is_ok()).await?;
+        let drift = room.wiring.check((*plan).clone(), Scope::Host).await?;
+        if present && !drift.is_empty() {
+            mend(agent, id, *broken, plan, &drift).await?;
         }
-        mend(agent, *id, *broken, plan, drift).await?;
     }
     Ok(())
 }

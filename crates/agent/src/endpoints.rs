@@ -76,7 +76,7 @@ impl Agent {
             .ask(move |owner| owner.core.endpoint(id).map(|endpoint| endpoint.record.container_id.clone()))
             .await??;
         let _alone = self.0.locks.lock(&container).await;
-        if self.take_down(id, None).await? { Ok(()) } else { Err(EndpointError::Unknown(id).into()) }
+        if self.take_down(id, None).await? { Ok(()) } else { Err(EndpointError::NoSuchEndpoint(id).into()) }
     }
 
     /// Every endpoint of an attachment. Also used before the agent is ready, for deletions that waited for it.
@@ -108,7 +108,9 @@ impl From<EndpointError> for ErrorBody {
     fn from(error: EndpointError) -> Self {
         let message = error.to_string();
         match error {
-            EndpointError::Unknown(_) => Self::new(ErrorCode::NotFound, message).hint("GET /v1/endpoints lists them"),
+            EndpointError::NoSuchEndpoint(_) => {
+                Self::new(ErrorCode::NotFound, message).hint("GET /v1/endpoints lists them")
+            }
             EndpointError::Invalid { .. } | EndpointError::Label(_) => Self::new(ErrorCode::BadRequest, message),
             EndpointError::Differs { .. } => {
                 Self::new(ErrorCode::Conflict, message).hint("delete that endpoint first, or ask with the same values")

@@ -145,7 +145,9 @@ impl From<PolicyError> for ErrorBody {
             PolicyError::Twice { .. } => Self::new(ErrorCode::BadRequest, message),
             PolicyError::Watched { .. } => Self::new(ErrorCode::Conflict, message).hint("change or remove the file"),
             PolicyError::Taken { .. } => Self::new(ErrorCode::Conflict, message).hint("give one of them another name"),
-            PolicyError::Unknown(_) => Self::new(ErrorCode::NotFound, message).hint("GET /v1/policies lists them"),
+            PolicyError::NoSuchDocument(_) => {
+                Self::new(ErrorCode::NotFound, message).hint("GET /v1/policies lists them")
+            }
             PolicyError::State(_) => {
                 Self::new(ErrorCode::Failed, message).hint("is the disk of agent.state_dir full or read-only?")
             }

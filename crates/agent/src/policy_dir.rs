@@ -27,7 +27,8 @@ type Prints = BTreeMap<PathBuf, Print>;
 
 /// Before the first sync: what the directory says is in force from the start.
 pub(crate) async fn first_scan(agent: &Agent) -> Result<(), AgentError> {
-    let found = scan(agent).unwrap_or_default();
+    // A directory that cannot be read takes nothing away: what it said last is in force.
+    let Some(found) = scan(agent) else { return Ok(()) };
     for path in found.keys() {
         apply(agent, path).await?;
     }
@@ -142,6 +143,7 @@ async fn apply(agent: &Agent, path: &Path) -> Result<(), AgentError> {
                 .await?;
             back?;
         }
+        (Ok((_, changed)), _) if changed.applied.is_empty() => {}
         (Ok((_, changed)), _) => tracing::info!(file = shown, documents = changed.applied.len(), "policy file applied"),
         (Err(error), _) => tracing::error!(file = shown, %error, "policy file not applied; what it said before stays"),
     }

@@ -64,7 +64,7 @@ pub(crate) enum Reserved {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EndpointError {
     #[error("no endpoint has number {0}")]
-    Unknown(u16),
+    NoSuchEndpoint(u16),
     #[error("{field} {value:?} cannot be used: {reason}")]
     Invalid { field: &'static str, value: String, reason: String },
     #[error(
@@ -85,7 +85,7 @@ pub(crate) enum EndpointError {
 
 impl Core {
     pub(crate) fn endpoint(&self, id: u16) -> Result<&CoreEndpoint, EndpointError> {
-        self.endpoints.get(&id).ok_or(EndpointError::Unknown(id))
+        self.endpoints.get(&id).ok_or(EndpointError::NoSuchEndpoint(id))
     }
 
     pub(crate) fn endpoints(&self) -> impl Iterator<Item = (u16, &CoreEndpoint)> {
@@ -138,7 +138,7 @@ impl Core {
 
     /// Its links are made: the datapath may know it.
     pub(crate) fn set_wired(&mut self, id: u16, wired: Wired) -> Result<(), EndpointError> {
-        let endpoint = self.endpoints.get_mut(&id).ok_or(EndpointError::Unknown(id))?;
+        let endpoint = self.endpoints.get_mut(&id).ok_or(EndpointError::NoSuchEndpoint(id))?;
         endpoint.wired = Some(wired);
         endpoint.broken = false;
         self.refresh_desired_endpoint(id);
@@ -198,7 +198,7 @@ impl Core {
             record.service_account = update.service_account;
         }
         let before = std::mem::replace(
-            &mut self.endpoints.get_mut(&id).ok_or(EndpointError::Unknown(id))?.record,
+            &mut self.endpoints.get_mut(&id).ok_or(EndpointError::NoSuchEndpoint(id))?.record,
             record.clone(),
         );
         let saved = self.resolve_endpoint(id).and_then(|()| {

@@ -60,7 +60,7 @@ pub(crate) enum PolicyError {
     #[error("{document} is in force from {file} already")]
     Taken { document: DocumentKey, file: String },
     #[error("no document is called {0}")]
-    Unknown(PolicyRef),
+    NoSuchDocument(PolicyRef),
     #[error(transparent)]
     State(#[from] StateError),
 }
@@ -89,6 +89,10 @@ impl Core {
     pub(crate) fn apply_file(&mut self, upload: UploadText, now: Timestamp) -> Result<Changed, PolicyError> {
         let name = file_upload_name(&upload.file);
         let file = upload.file.clone();
+        let same = self.uploads.get(&name).is_some_and(|record| record.text == upload.text);
+        if same && !self.file_problems.contains_key(&file) {
+            return Ok(Changed::default());
+        }
         let done = self.read(&upload).and_then(|read| {
             for document in &read.documents {
                 if let Some((owner, record)) = self.upload_of(&document.key)
@@ -136,7 +140,7 @@ impl Core {
     /// Takes a document out of force.
     pub(crate) fn delete_document(&mut self, reference: &PolicyRef) -> Result<(), PolicyError> {
         let key = document_key(reference);
-        let (name, record) = self.upload_of(&key).ok_or_else(|| PolicyError::Unknown(reference.clone()))?;
+        let (name, record) = self.upload_of(&key).ok_or_else(|| PolicyError::NoSuchDocument(reference.clone()))?;
         if record.origin == PolicyOrigin::Directory {
             return Err(PolicyError::Watched { document: key, file: record.file.clone() });
         }

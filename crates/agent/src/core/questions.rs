@@ -179,7 +179,7 @@ impl Core {
         if let Some(missing) =
             request.delete.iter().find(|policy| self.engine.document(&document_key(policy)).is_none())
         {
-            return Err(PolicyError::Unknown(missing.clone()).into());
+            return Err(PolicyError::NoSuchDocument(missing.clone()).into());
         }
         if !request.yaml.trim().is_empty() {
             let file = request.file.unwrap_or_else(|| "(simulated)".to_owned());

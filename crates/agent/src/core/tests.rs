@@ -247,7 +247,7 @@ fn a_document_is_replaced_deleted_and_shown_as_written() {
     let references: Vec<PolicyRef> = core.policies().into_iter().map(|policy| policy.reference).collect();
     for reference in &references {
         core.delete_document(reference).unwrap();
-        assert!(matches!(core.delete_document(reference), Err(PolicyError::Unknown(_))));
+        assert!(matches!(core.delete_document(reference), Err(PolicyError::NoSuchDocument(_))));
     }
     assert_eq!(std::fs::read_dir(dir.path().join("policies")).unwrap().count(), 0);
 }

@@ -144,7 +144,7 @@ fn has_labels(labels: &Labels, wanted: &Labels) -> bool {
 }
 
 /// Values that serde knows as strings, joined with one character.
-fn join<T: Serialize>(values: &[T], separator: &str) -> Result<String, serde_json::Error> {
+fn join<T: Serialize>(values: &[T], separator: char) -> Result<String, serde_json::Error> {
     let texts: Result<Vec<_>, serde_json::Error> = values
         .iter()
         .map(|value| match serde_json::to_value(value)? {
@@ -152,7 +152,7 @@ fn join<T: Serialize>(values: &[T], separator: &str) -> Result<String, serde_jso
             other => Ok(other.to_string()),
         })
         .collect();
-    Ok(texts?.join(separator))
+    Ok(texts?.join(separator.encode_utf8(&mut [0; 4])))
 }
 
 fn split<T: for<'de> Deserialize<'de>>(text: &str, separator: char) -> Result<Vec<T>, serde_json::Error> {
@@ -176,15 +176,13 @@ macro_rules! joined {
                 D: Deserializer<'de>,
             {
                 let text = String::deserialize(from)?;
-                let separator = $separator.chars().next().expect("a separator is one character");
-                split(&text, separator).map_err(D::Error::custom)
+                split(&text, $separator).map_err(D::Error::custom)
             }
         }
     };
 }
 
-joined!(commas, ",");
-joined!(semicolons, ";");
+joined!(commas, ',');
+joined!(semicolons, ';');
 
-// `PortRange` travels as text.
 super::protocol::serde_as_text!(PortRange);

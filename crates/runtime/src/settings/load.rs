@@ -18,7 +18,7 @@ pub struct Field {
     pub key: &'static str,
     pub doc: &'static str,
     /// The Rust type, as declared.
-    pub kind: &'static str,
+    pub rust_type: &'static str,
     /// As it would stand in the TOML file.
     pub default: String,
 }
@@ -207,7 +207,7 @@ impl Values {
             return Ok(default);
         };
         let (value, text) = match given {
-            Given::Toml(value) => (value.clone().try_into::<T>().map_err(|error| error.to_string()), value.to_string()),
+            Given::Toml(value) => (value.clone().try_into::<T>(), value.to_string()),
             Given::Text(text) => (from_text(&text), text),
         };
         match value {
@@ -215,8 +215,8 @@ impl Values {
                 self.origins.insert(key, (default_text(&value), origin));
                 Ok(value)
             }
-            Err(reason) => {
-                let reason = reason.trim().to_owned();
+            Err(error) => {
+                let reason = error.to_string().trim().to_owned();
                 Err(SettingsError::BadValue { key, origin, value: text, kind, reason })
             }
         }
@@ -224,7 +224,7 @@ impl Values {
 }
 
 /// Text of a flag or a variable: as it stands, as a TOML value, or as a list separated by commas; the first that fits.
-fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, toml::de::Error> {
     let literal = format!("v = {text}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("v"));
     let list = text.split(',').map(str::trim).filter(|part| !part.is_empty());
     let list = Value::Array(list.map(|part| Value::String(part.to_owned())).collect());
@@ -232,7 +232,7 @@ fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     plain.or_else(|error| {
         let others = literal.into_iter().chain([list]);
         let found = others.into_iter().find_map(|value| value.try_into().ok());
-        found.ok_or_else(|| error.to_string())
+        found.ok_or(error)
     })
 }
 

@@ -39,6 +39,10 @@ impl Node {
     pub fn bare(name: &str) -> Result<Self> {
         let ns = Namespace::new(name)?;
         let world = World { ns: Namespace::new(&format!("{name}-world"))? };
+        // Duplicate address detection takes a second in which link-local addresses cannot ask for neighbours.
+        for namespace in [&ns, &world.ns] {
+            namespace.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
+        }
         ns.join(Self::UPLINK, &world.ns, "node")?;
         for (namespace, device, v4, v6) in
             [(&ns, Self::UPLINK, Self::V4, Self::V6), (&world.ns, "node", World::V4, World::V6)]

@@ -87,8 +87,17 @@ fn entries(contents: &Value) -> impl Iterator<Item = String> {
 
 /// Interface numbers and timers differ between equal states.
 fn without_counters(line: &str) -> String {
-    let words = line.split_whitespace().filter(|w| !w.ends_with("sec") && !w.starts_with("if"));
-    let text = words.collect::<Vec<_>>().join(" ");
+    let mut words = Vec::new();
+    let mut tokens = line.split_whitespace().filter(|w| !w.ends_with("sec") && !w.starts_with(['<']));
+    while let Some(token) = tokens.next() {
+        // Carrier comes and goes with the other end.
+        if matches!(token, "state" | "qdisc" | "mode") {
+            tokens.next();
+        } else {
+            words.push(token);
+        }
+    }
+    let text = words.join(" ");
     text.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start_matches(':').trim().to_owned()
 }
 

@@ -187,8 +187,7 @@ fn differences(row: &Row, answer: &FlowAnswer) -> Vec<String> {
             continue;
         }
         let redirect = row.l7 && (row.l7_side == name || row.l7_side == "both");
-        // The data tells of redirects only where the flow passes as a whole.
-        if row.combined == "allowed" && answer.redirect != redirect {
+        if answer.redirect != redirect {
             found.push(format!("{name} redirect {}", answer.redirect));
         }
         let auth = row.auth.get(name).map_or(0, |mode| if mode == "required" { 1 } else { 2 });

@@ -102,10 +102,17 @@ fn compile(root: &Path, target_dir: &Path) -> Result<PathBuf, String> {
     Ok(target_dir.join(TARGET).join("release").join(BINARY))
 }
 
-/// Architecture for register layouts, BTF for the maps and line tables, debug info for both.
+/// Architecture for register layouts, BTF for the maps and line tables, debug info for both. The linker's default of
+/// expanding copies in order makes a call of every memset, however small, and each call costs stack and time.
 fn rustflags() -> String {
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_else(|_| "x86_64".into());
-    [&format!("--cfg=bpf_target_arch=\"{arch}\""), "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\u{1f}")
+    [
+        &format!("--cfg=bpf_target_arch=\"{arch}\""),
+        "-Cdebuginfo=2",
+        "-Clink-arg=--btf",
+        "-Clink-arg=--disable-expand-memcpy-in-order",
+    ]
+    .join("\u{1f}")
 }
 
 /// A compiler outside rustup that carries a `core` for BPF.

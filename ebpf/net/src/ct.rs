@@ -156,7 +156,9 @@ pub fn create<F: Family>(skb: Skb, p: &Packet<F>, epoch: u32, source: u16, targe
         reported: report_time(p.now),
         ..CtEntry::default()
     };
-    F::ct().set(&p.key, &entry)
+    // VERIFIER: before 6.6 or so a map key must be on the stack of the function itself.
+    let key = p.key;
+    F::ct().set(&key, &entry)
 }
 
 /// Takes a place in the half-open quota; false when there is none left.

@@ -367,7 +367,9 @@ pub fn forget<F: Translate>(_skb: Skb, p: &mut Packet<F>, flow: Option<Flow>) ->
         }
     }
     let (source, half_open) = (flow.source(), flow.take_half_open());
-    F::ct().remove(&p.key);
+    // VERIFIER: before 6.6 or so a map key must be on the stack of the function itself.
+    let key = p.key;
+    F::ct().remove(&key);
     if half_open {
         half_open_closed(source);
     }

@@ -37,6 +37,8 @@ pub enum Error {
         "IPv6 address {0} asked for, but this kernel has IPv6 disabled (boot option ipv6.disable=1); use IPv4 only"
     )]
     NoIpv6(std::net::Ipv6Addr),
+    #[error("owner {0:?} does not fit into a link's alias (at most 240 bytes)")]
+    OwnerTooLong(String),
     /// A thread that worked inside a namespace panicked.
     #[error("the thread doing \"{0}\" died")]
     ThreadDied(&'static str),

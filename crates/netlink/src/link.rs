@@ -5,6 +5,8 @@ use nix::errno::Errno;
 use std::os::fd::AsRawFd;
 
 const ALIAS_PREFIX: &str = "nexin:";
+/// Name of the driver.
+const VETH: &str = "veth";
 /// `RTEXT_FILTER_SKIP_STATS`: counters are most of a link message and nobody here reads them.
 const SKIP_STATS: u32 = 8;
 const IFLA_EXT_MASK: u16 = 29;
@@ -30,8 +32,8 @@ pub struct Link {
     pub loopback: bool,
     /// `ARPHRD_ETHER`; others (tunnels, PPP) carry packets without an Ethernet header.
     pub ethernet: bool,
-    /// Driver kind ("veth", "bridge" ...); none for physical devices and `lo`.
-    pub kind: Option<String>,
+    /// One end of a veth pair.
+    pub veth: bool,
     /// Index of the other end, in the other end's namespace.
     pub peer_index: Option<u32>,
     /// Bridge or bond it belongs to.
@@ -60,7 +62,7 @@ impl Link {
             up: flags & libc::IFF_UP as u32 != 0,
             loopback: flags & libc::IFF_LOOPBACK as u32 != 0,
             ethernet,
-            kind: None,
+            veth: false,
             peer_index: None,
             master: None,
             forwarding_v4: None,
@@ -75,8 +77,8 @@ impl Link {
                 libc::IFLA_LINK => link.peer_index = wire::u32_at(value, 0).filter(|peer| *peer != 0),
                 libc::IFLA_MASTER => link.master = wire::u32_at(value, 0),
                 libc::IFLA_LINKINFO => {
-                    link.kind =
-                        wire::attributes(value).find(|(k, _)| *k == libc::IFLA_INFO_KIND).map(|(_, v)| wire::text(v));
+                    let driver = wire::attributes(value).find(|(k, _)| *k == libc::IFLA_INFO_KIND);
+                    link.veth = driver.is_some_and(|(_, name)| wire::text(name) == VETH);
                 }
                 libc::IFLA_AF_SPEC => {
                     link.forwarding_v4 = forwarding(value, libc::AF_INET, IFLA_INET_CONF);
@@ -112,7 +114,7 @@ impl VethSpec<'_> {
         let builder =
             wire::Builder::new(libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &ifinfo(index, 0, 0));
         let builder = self.end(self.name, self.mac)(builder).nest(libc::IFLA_LINKINFO, &[], |b| {
-            b.string(libc::IFLA_INFO_KIND, "veth").nest(libc::IFLA_INFO_DATA, &[], |b| {
+            b.string(libc::IFLA_INFO_KIND, VETH).nest(libc::IFLA_INFO_DATA, &[], |b| {
                 b.nest(VETH_INFO_PEER, &ifinfo(0, 0, 0), |b| {
                     let fd = self.peer_netns.file().as_raw_fd().cast_unsigned();
                     self.end(self.peer_name, self.peer_mac)(b).u32(libc::IFLA_NET_NS_FD, fd)

@@ -214,6 +214,15 @@ async fn foreign_links_are_left_alone() {
 
     let own = WorkloadSpec { netns: world.host.path(), ..world.spec("seven") };
     assert!(matches!(world.wiring.attach_workload(own).await, Err(Error::HostNamespace(_))));
+    let long = WorkloadSpec { owner: "x".repeat(241), ..world.spec("long") };
+    assert!(matches!(world.wiring.attach_workload(long).await, Err(Error::OwnerTooLong(_))));
+    let fits = WorkloadSpec {
+        owner: "x".repeat(240),
+        container_ifname: IfName::new("eth1").unwrap(),
+        default_route: false,
+        ..world.spec("fits")
+    };
+    assert!(world.wiring.attach_workload(fits).await.unwrap().created);
     let gone = WorkloadSpec { netns: "/run/netns/nxn-nowhere".into(), ..world.spec("eight") };
     assert!(matches!(world.wiring.attach_workload(gone).await, Err(Error::NoSuchNamespace(_))));
 }

@@ -16,6 +16,8 @@ const IPV4_DEVCONF_SEND_REDIRECTS: u16 = 5;
 const IPV4_DEVCONF_RP_FILTER: u16 = 8;
 /// `lo` is the first link of every namespace (`LOOPBACK_IFINDEX`).
 const LOOPBACK: u32 = 1;
+/// What the kernel takes as an alias (`IFALIASZ`), less our prefix.
+const OWNER_LIMIT: usize = 240;
 /// So many interface numbers are tried when the kernel's own choice is no good.
 const INDEX_TRIES: u32 = 16;
 /// Of `accept_ra`: accept advertisements although forwarding.
@@ -83,6 +85,9 @@ pub(super) fn make(netlink: &mut Netlink, netns: &Netns, spec: &WorkloadSpec) ->
 fn obtain(netlink: &mut Netlink, netns: &Netns, spec: &WorkloadSpec) -> Result<(Link, bool)> {
     if let Some(v6) = spec.addresses.iter().find_map(|plan| as_v6(plan.address)).filter(|_| !Family::V6.available()) {
         return Err(Error::NoIpv6(v6));
+    }
+    if spec.owner.len() > OWNER_LIMIT {
+        return Err(Error::OwnerTooLong(spec.owner.clone()));
     }
     if let Some(link) = find(netlink, netns, spec)? {
         return Ok((link, true));
@@ -200,7 +205,7 @@ fn find(netlink: &mut Netlink, netns: &Netns, spec: &WorkloadSpec) -> Result<Opt
 
 /// Made by this crate, by its name and kind, but its maker died before it could sign.
 fn is_remnant(link: &Link) -> bool {
-    link.alias.is_none() && link.kind.as_deref() == Some("veth") && looks_like_ours(&link.name)
+    link.alias.is_none() && link.veth && looks_like_ours(&link.name)
 }
 
 fn create(netlink: &mut Netlink, netns: &Netns, spec: &WorkloadSpec) -> Result<Link> {

@@ -94,6 +94,30 @@ pub fn attached(ifindex: u32, hook: Hook) -> Result<Option<u32>> {
     Ok(replies.iter().find_map(|payload| our_program(payload)))
 }
 
+/// Indices of all interfaces of the network namespace.
+pub fn interfaces() -> Result<Vec<u32>> {
+    // SAFETY: takes nothing; the list it returns is ours until it is freed below.
+    let list = unsafe { libc::if_nameindex() };
+    if list.is_null() {
+        return Err(Error::Call { call: "if_nameindex", source: io::Error::last_os_error() });
+    }
+    let mut found = Vec::new();
+    let mut entry = list;
+    loop {
+        // SAFETY: the list is an array that ends with an index of 0, which has not been passed yet.
+        let index = unsafe { (*entry).if_index };
+        if index == 0 {
+            break;
+        }
+        found.push(index);
+        // SAFETY: the entry was not the last one.
+        entry = unsafe { entry.add(1) };
+    }
+    // SAFETY: the list came from `if_nameindex` and is not used any more.
+    unsafe { libc::if_freenameindex(list) };
+    Ok(found)
+}
+
 /// A message about our filter.
 fn ours(kind: u16, flags: u16, ifindex: u32, hook: Hook) -> Message {
     // Priority, and ETH_P_ALL in network order.

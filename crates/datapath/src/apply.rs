@@ -157,6 +157,9 @@ impl Datapath {
             }
         }
         report.detached = self.links.retain(&wanted)?;
+        if !std::mem::replace(&mut self.strays_removed, true) {
+            report.detached += self.links.remove_strays(&wanted)?;
+        }
         Ok(())
     }
 

@@ -63,6 +63,7 @@ pub struct Datapath {
     /// Names of the interfaces that have programs.
     names: BTreeMap<u32, String>,
     retired_at: Instant,
+    strays_removed: bool,
     overflows: u64,
     adopted: Adopted,
 }
@@ -122,6 +123,7 @@ impl Datapath {
             flows,
             names: BTreeMap::new(),
             retired_at: Instant::now(),
+            strays_removed: false,
             overflows: 0,
             adopted,
         })
@@ -140,6 +142,13 @@ impl Datapath {
     /// `"tcx"` or `"clsact"`.
     pub fn attach_mode(&self) -> &'static str {
         if self.links.tcx() { "tcx" } else { "clsact" }
+    }
+
+    /// Moves up to `limit` programs of new workloads from clsact, where they went on quickly, to tcx, where they cost less and
+    /// no other tool removes them. Each takes an RCU grace period under the kernel's rtnl lock, so this is for idle moments.
+    /// Returns how many are left.
+    pub fn settle(&mut self, limit: usize) -> Result<usize> {
+        self.links.settle(limit, &self.names, &self.kernel)
     }
 
     /// Waits until no packet can still see what went out of use, and frees it. `false` if that is not known yet. Costs

@@ -3,6 +3,10 @@
 //! A tcx link is pinned as `links/<interface>-<program>`, so it outlives the agent; a clsact filter has a fixed
 //! handle and priority. Both are replaced atomically. What is neither pinned there nor has that handle is not ours and is
 //! never touched.
+//!
+//! Attaching by tcx waits for an RCU grace period under the kernel's rtnl lock (some 10 ms, `tcx_entry_sync`), twice for a
+//! workload. So a new workload's programs go on by clsact, which waits for nothing, and are moved to tcx later
+//! ([`Links::settle`]): the tcx program comes on first, and since it always decides, the filter behind it sees no packet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -52,7 +56,7 @@ impl ProgramKind {
 /// How programs are attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Attach {
-    /// tcx where the kernel has it, else clsact.
+    /// tcx where the kernel has it (workloads: after a moment by clsact, see [`crate::Datapath::settle`]), else clsact.
     #[default]
     Auto,
     Tcx,
@@ -65,10 +69,27 @@ enum Attached {
     Clsact,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Tcx,
+    Clsact,
+}
+
+impl Attached {
+    fn way(&self) -> Way {
+        match self {
+            Self::Tcx { .. } => Way::Tcx,
+            Self::Clsact => Way::Clsact,
+        }
+    }
+}
+
 /// All attachments of this agent.
 pub(crate) struct Links {
     dir: PathBuf,
     tcx: bool,
+    /// Workloads may begin with clsact.
+    quick: bool,
     attached: BTreeMap<(u32, ProgramKind), Attached>,
 }
 
@@ -82,7 +103,8 @@ impl Links {
             Attach::Auto => nexin_bpf::probe::tcx(),
         };
         bpffs::ensure(dir)?;
-        let mut links = Self { dir: dir.into(), tcx, attached: BTreeMap::new() };
+        let quick = tcx && attach == Attach::Auto;
+        let mut links = Self { dir: dir.into(), tcx, quick, attached: BTreeMap::new() };
         for name in bpffs::list(dir)? {
             let pin = dir.join(&name);
             let kind = name.rsplit_once('-').and_then(|(_, program)| ProgramKind::of(program));
@@ -105,37 +127,79 @@ impl Links {
 
     /// Puts `kind` on the device; nothing happens when it is there. Returns whether anything changed.
     pub(crate) fn ensure(&mut self, ifindex: u32, ifname: &str, kind: ProgramKind, kernel: &Loaded) -> Result<bool> {
-        let there = self.attached.get(&(ifindex, kind));
-        if there.is_some_and(|attached| matches!(attached, Attached::Tcx { .. }) == self.tcx) {
+        let last = if self.tcx { Way::Tcx } else { Way::Clsact };
+        let first = if self.quick && ProgramKind::WORKLOAD.contains(&kind) { Way::Clsact } else { last };
+        let there = self.attached.get(&(ifindex, kind)).map(Attached::way);
+        if there.is_some_and(|way| way == first || way == last) {
             return Ok(false);
         }
-        self.attach(ifindex, ifname, kind, kernel)?;
+        self.attach(ifindex, ifname, kind, first, kernel)?;
         Ok(true)
     }
 
-    fn attach(&mut self, ifindex: u32, ifname: &str, kind: ProgramKind, kernel: &Loaded) -> Result<()> {
+    /// Moves up to `limit` programs from clsact to tcx. Returns how many are left.
+    pub(crate) fn settle(&mut self, limit: usize, names: &BTreeMap<u32, String>, kernel: &Loaded) -> Result<usize> {
+        let unsettled: Vec<(u32, ProgramKind)> = self.unsettled().collect();
+        for &(ifindex, kind) in unsettled.iter().take(limit) {
+            let Some(name) = names.get(&ifindex) else { continue };
+            match self.attach(ifindex, name, kind, Way::Tcx, kernel) {
+                Err(Error::Kernel(e)) if e.errno() == Some(nexin_bpf::ENODEV) => {
+                    drop(self.attached.remove(&(ifindex, kind)))
+                }
+                other => other?,
+            }
+        }
+        Ok(unsettled.len().saturating_sub(limit))
+    }
+
+    fn unsettled(&self) -> impl Iterator<Item = (u32, ProgramKind)> {
+        let waiting = |attached: &Attached| self.tcx && attached.way() == Way::Clsact;
+        self.attached.iter().filter(move |(_, attached)| waiting(attached)).map(|(at, _)| *at)
+    }
+
+    fn attach(&mut self, ifindex: u32, ifname: &str, kind: ProgramKind, way: Way, kernel: &Loaded) -> Result<()> {
         let program = kernel.program(kind.name())?;
-        let new = if self.tcx {
-            let pin = self.dir.join(pin_name(ifname, kind));
-            let link = Link::attach(program, ifindex, kind.hook())?;
-            // Left by a device of the same name that has gone.
-            bpffs::unpin(&pin)?;
-            link.pin(&pin)?;
-            Attached::Tcx { link, pin }
-        } else {
-            clsact::attach(program, ifindex, kind.hook())?;
-            Attached::Clsact
+        let new = match way {
+            Way::Tcx => {
+                let pin = self.dir.join(pin_name(ifname, kind));
+                let link = Link::attach(program, ifindex, kind.hook())?;
+                // Left by a device of the same name that has gone.
+                bpffs::unpin(&pin)?;
+                link.pin(&pin)?;
+                Attached::Tcx { link, pin }
+            }
+            Way::Clsact => {
+                clsact::attach(program, ifindex, kind.hook())?;
+                Attached::Clsact
+            }
         };
         // The new one is on before the old one goes, so that no packet passes unseen.
         match self.attached.insert((ifindex, kind), new) {
             Some(Attached::Tcx { link, pin: old }) => {
                 link.detach()?;
-                if self.tcx && old == self.dir.join(pin_name(ifname, kind)) { Ok(()) } else { Ok(bpffs::unpin(&old)?) }
+                let replaced = way == Way::Tcx && old == self.dir.join(pin_name(ifname, kind));
+                if replaced { Ok(()) } else { Ok(bpffs::unpin(&old)?) }
             }
             // The other way leaves its filter behind when the way changes.
-            None | Some(Attached::Clsact) if self.tcx => Ok(clsact::detach(ifindex, kind.hook())?),
+            None | Some(Attached::Clsact) if way == Way::Tcx => Ok(clsact::detach(ifindex, kind.hook())?),
             None | Some(Attached::Clsact) => Ok(()),
         }
+    }
+
+    /// Removes our filters from interfaces where nothing of `wanted` is: an earlier process left them, and filters have no
+    /// pins by which they would be found.
+    pub(crate) fn remove_strays(&self, wanted: &BTreeSet<(u32, ProgramKind)>) -> Result<usize> {
+        let mut removed = 0;
+        for ifindex in clsact::interfaces()? {
+            for hook in [Hook::Ingress, Hook::Egress] {
+                let ours = wanted.iter().any(|(at, kind)| *at == ifindex && kind.hook() == hook);
+                if !ours && clsact::attached(ifindex, hook)?.is_some() {
+                    clsact::detach(ifindex, hook)?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
     }
 
     /// Takes off everything that `wanted` does not name. Returns how many programs went.
@@ -198,7 +262,8 @@ impl Links {
             link.pin(pin)?;
             return Ok(true);
         }
-        match self.attach(ifindex, ifname, kind, kernel) {
+        let way = self.attached.get(&(ifindex, kind)).map_or(Way::Clsact, Attached::way);
+        match self.attach(ifindex, ifname, kind, way, kernel) {
             Ok(()) => Ok(true),
             Err(Error::Kernel(e)) if e.errno() == Some(nexin_bpf::ENODEV) => Ok(false),
             Err(e) => Err(e),
@@ -212,7 +277,8 @@ impl Links {
 
     /// Takes every program off.
     pub(crate) fn clear(&mut self) -> Result<usize> {
-        self.retain(&BTreeSet::new())
+        let nothing = BTreeSet::new();
+        Ok(self.retain(&nothing)? + self.remove_strays(&nothing)?)
     }
 }
 

@@ -52,8 +52,8 @@ where
         Ok(true)
     }
 
-    /// What is to be done so that the map holds exactly `wanted`.
-    pub(crate) fn plan(&self, wanted: &HashMap<M::Key, M::Value>) -> Plan<M::Key, M::Value> {
+    /// What is to be done so that the map holds exactly `wanted`, which has each key once.
+    pub(crate) fn plan(&self, wanted: impl IntoIterator<Item = (M::Key, M::Value)> + Clone) -> Plan<M::Key, M::Value> {
         diff(wanted, &self.known)
     }
 
@@ -111,7 +111,8 @@ where
 
     /// Makes the kernel's map what it should be. Returns how many entries were missing, changed or foreign.
     pub(crate) fn repair(&mut self) -> Result<usize> {
-        let Plan { mut insert, update, remove, .. } = diff(&self.known, &read(&self.map)?);
+        let Plan { mut insert, update, remove, .. } =
+            diff(self.known.iter().map(|(key, value)| (*key, *value)), &read(&self.map)?);
         insert.extend(update);
         self.erase(&remove)?;
         self.map.set_many(&insert)?;

@@ -1,6 +1,7 @@
 //! The plain tables: everything in the kernel that is neither policy nor flow nor counter.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -75,14 +76,15 @@ impl Tables {
         desired: &Desired,
         between: impl FnOnce(&mut Self) -> Result<Changed>,
     ) -> Result<Changed> {
-        let (mut wanted4, mut wanted6) = (HashMap::new(), HashMap::new());
-        for (address, info) in &desired.addresses {
-            match address {
-                IpAddr::V4(ip) => drop(wanted4.insert(Addr4::from(*ip), *info)),
-                IpAddr::V6(ip) => drop(wanted6.insert(Addr6::from(*ip), *info)),
-            }
-        }
-        let (mut plan4, mut plan6) = (self.addr4.plan(&wanted4), self.addr6.plan(&wanted6));
+        let four = desired.addresses.iter().filter_map(|(ip, info)| match ip {
+            IpAddr::V4(ip) => Some((Addr4::from(*ip), *info)),
+            IpAddr::V6(_) => None,
+        });
+        let six = desired.addresses.iter().filter_map(|(ip, info)| match ip {
+            IpAddr::V6(ip) => Some((Addr6::from(*ip), *info)),
+            IpAddr::V4(_) => None,
+        });
+        let (mut plan4, mut plan6) = (self.addr4.plan(four), self.addr6.plan(six));
         let mut changed = Changed::default();
         let removal4 = nexin_reconcile::Plan { remove: std::mem::take(&mut plan4.remove), ..Default::default() };
         let removal6 = nexin_reconcile::Plan { remove: std::mem::take(&mut plan6.remove), ..Default::default() };
@@ -104,26 +106,27 @@ impl Tables {
             }
         }
         let mut changed = Changed::default();
-        let plan = self.endpoints.plan(wanted);
+        let plan = self.endpoints.plan(wanted.clone());
         changed.add(self.endpoints.carry_out(plan)?, true);
-        let plan = self.by_device.plan(&by_device);
+        let plan = self.by_device.plan(by_device);
         changed.add(self.by_device.carry_out(plan)?, false);
         Ok(changed)
     }
 
     pub(crate) fn write_prefixes(&mut self, desired: &Desired) -> Result<Changed> {
-        let (mut cidr4, mut cidr6) = (HashMap::new(), HashMap::new());
-        for (net, identity) in &desired.cidrs {
-            split(net, *identity, &mut cidr4, &mut cidr6);
-        }
-        let (mut no_masq4, mut no_masq6) = (HashMap::new(), HashMap::new());
-        for net in &desired.no_masquerade {
-            split(net, 1u32, &mut no_masq4, &mut no_masq6);
-        }
+        let exact = |net: &IpNet| *net == net.trunc();
+        let cidrs = if desired.cidrs.keys().all(exact) {
+            Cow::Borrowed(&desired.cidrs)
+        } else {
+            Cow::Owned(desired.cidrs.iter().map(|(net, identity)| (net.trunc(), *identity)).collect())
+        };
+        let no_masquerade: BTreeSet<IpNet> = desired.no_masquerade.iter().map(IpNet::trunc).collect();
         let mut changed = Changed::default();
-        let (plan4, plan6) = (self.cidr4.plan(&cidr4), self.cidr6.plan(&cidr6));
+        let plan4 = self.cidr4.plan(cidrs.iter().filter_map(|(net, identity)| Some((key4(net)?, *identity))));
+        let plan6 = self.cidr6.plan(cidrs.iter().filter_map(|(net, identity)| Some((key6(net)?, *identity))));
         changed.add(self.cidr4.carry_out(plan4)? + self.cidr6.carry_out(plan6)?, true);
-        let (plan4, plan6) = (self.no_masq4.plan(&no_masq4), self.no_masq6.plan(&no_masq6));
+        let plan4 = self.no_masq4.plan(no_masquerade.iter().filter_map(|net| Some((key4(net)?, 1))));
+        let plan6 = self.no_masq6.plan(no_masquerade.iter().filter_map(|net| Some((key6(net)?, 1))));
         changed.add(self.no_masq4.carry_out(plan4)? + self.no_masq6.carry_out(plan6)?, false);
         Ok(changed)
     }
@@ -137,7 +140,7 @@ impl Tables {
             changed.add(written, false);
             wanted.insert(*ifindex, device);
         }
-        let plan = self.devices.plan(&wanted);
+        let plan = self.devices.plan(wanted);
         changed.add(self.devices.carry_out(plan)?, false);
         Ok(changed)
     }
@@ -265,11 +268,17 @@ fn slot<A: PartialEq>(known: &HashMap<u32, A>, wanted: &A, in_use: impl Fn(&A) -
         .ok_or(Error::TooManyNatAddresses)
 }
 
-fn split<V>(net: &IpNet, value: V, four: &mut HashMap<v4::PrefixKey, V>, six: &mut HashMap<v6::PrefixKey, V>) {
-    let bits = u32::from(net.prefix_len());
-    match net.trunc() {
-        IpNet::V4(net) => drop(four.insert(v4::PrefixKey { bits, addr: net.addr().into() }, value)),
-        IpNet::V6(net) => drop(six.insert(v6::PrefixKey { bits, addr: net.addr().into() }, value)),
+fn key4(net: &IpNet) -> Option<v4::PrefixKey> {
+    match net {
+        IpNet::V4(net) => Some(v4::PrefixKey { bits: net.prefix_len().into(), addr: net.addr().into() }),
+        IpNet::V6(_) => None,
+    }
+}
+
+fn key6(net: &IpNet) -> Option<v6::PrefixKey> {
+    match net {
+        IpNet::V6(net) => Some(v6::PrefixKey { bits: net.prefix_len().into(), addr: net.addr().into() }),
+        IpNet::V4(_) => None,
     }
 }
 

@@ -80,6 +80,7 @@ fn a_new_process_adopts_everything_and_changes_nothing() {
         let report = first.apply(&desired).unwrap();
         assert!(report.complete(), "{report:?}");
         assert_eq!((report.policies_loaded, report.attached), (1, 6));
+        assert_eq!(first.settle(10).unwrap(), 0);
         let dump = support::dump(&first);
         let links = |ifindex: u32| attached(ifindex, Hook::Ingress).unwrap();
         let ifindex = desired.endpoints[&1].ifindex;
@@ -134,6 +135,7 @@ fn removed_links_come_back() {
         let desired = node();
         let mut datapath = Datapath::open(&options(bpffs)).unwrap();
         datapath.apply(&desired).unwrap();
+        datapath.settle(10).unwrap();
         let links = options(bpffs).bpffs.join("v1/links");
         let ifindex = desired.endpoints[&1].ifindex;
         nexin_bpf::Link::open_pin(&links.join("nxd1-from_workload")).unwrap().expect("pinned").detach().unwrap();
@@ -262,5 +264,47 @@ fn uninstall_leaves_nothing() {
                 assert_eq!(attached(ifindex, hook).unwrap(), [0u32; 0]);
             }
         }
+    });
+}
+
+#[test]
+fn workloads_begin_with_clsact_and_settle_on_tcx() {
+    isolated(|bpffs| {
+        let desired = node();
+        let mut datapath = Datapath::open(&options(bpffs)).unwrap();
+        datapath.apply(&desired).unwrap();
+        let ifindex = desired.endpoints[&1].ifindex;
+        let filter = |hook| clsact::attached(ifindex, hook).unwrap();
+        assert!(filter(Hook::Ingress).is_some() && filter(Hook::Egress).is_some());
+        assert_eq!(attached(1, Hook::Ingress).unwrap().len(), 1, "devices of the node go on by tcx at once");
+        assert_eq!(datapath.settle(3).unwrap(), 1);
+        assert_eq!(datapath.settle(3).unwrap(), 0);
+        for hook in [Hook::Ingress, Hook::Egress] {
+            assert_eq!(attached(ifindex, hook).unwrap().len(), 1);
+            assert_eq!(filter(hook), None);
+        }
+        let report = datapath.apply(&desired).unwrap();
+        assert_eq!((report.attached, report.detached), (0, 0));
+        assert_eq!(datapath.repair().unwrap().total(), 0);
+    });
+}
+
+#[test]
+fn filters_of_a_dead_process_are_found_on_devices_nobody_wants() {
+    isolated(|bpffs| {
+        let mut desired = node();
+        let options = Options { attach: Attach::Clsact, ..options(bpffs) };
+        let mut first = Datapath::open(&options).unwrap();
+        first.apply(&desired).unwrap();
+        drop(first);
+        let gone = desired.endpoints.remove(&2).unwrap().ifindex;
+        desired.addresses.remove(&address(2));
+        let mut second = Datapath::open(&options).unwrap();
+        assert!(clsact::attached(gone, Hook::Egress).unwrap().is_some());
+        assert_eq!(second.apply(&desired).unwrap().detached, 2);
+        assert_eq!(clsact::attached(gone, Hook::Egress).unwrap(), None);
+        drop(second);
+        assert_eq!(Datapath::open(&options).unwrap().uninstall(false).unwrap(), 4);
+        assert_eq!(clsact::attached(1, Hook::Ingress).unwrap(), None);
     });
 }

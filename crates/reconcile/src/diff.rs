@@ -1,6 +1,6 @@
 //! What has to change so that actual becomes desired.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 /// Steps from actual to desired, in no particular order within a kind.
@@ -33,35 +33,46 @@ impl<K, V> Plan<K, V> {
     }
 }
 
-/// The plan when everything actual is ours.
-pub fn diff<K, V>(desired: &HashMap<K, V>, actual: &HashMap<K, V>) -> Plan<K, V>
+/// The plan when everything actual is ours. `desired` has each key once; it is walked a second time only when something
+/// has to be removed.
+pub fn diff<K, V, D>(desired: D, actual: &HashMap<K, V>) -> Plan<K, V>
 where
     K: Eq + Hash + Clone,
-    V: PartialEq + Clone,
+    V: PartialEq,
+    D: IntoIterator<Item = (K, V)> + Clone,
 {
     diff_owned(desired, actual, |_, _| true)
 }
 
 /// The plan when only what `ours` accepts may be touched. Mark and sweep: what is desired is marked, what is ours and
 /// unmarked goes.
-pub fn diff_owned<K, V>(desired: &HashMap<K, V>, actual: &HashMap<K, V>, ours: impl Fn(&K, &V) -> bool) -> Plan<K, V>
+pub fn diff_owned<K, V, D>(desired: D, actual: &HashMap<K, V>, ours: impl Fn(&K, &V) -> bool) -> Plan<K, V>
 where
     K: Eq + Hash + Clone,
-    V: PartialEq + Clone,
+    V: PartialEq,
+    D: IntoIterator<Item = (K, V)> + Clone,
 {
     let mut plan = Plan::default();
-    for (key, value) in desired {
-        match actual.get(key) {
-            None => plan.insert.push((key.clone(), value.clone())),
-            Some(there) if there == value => {}
-            Some(there) if ours(key, there) => plan.update.push((key.clone(), value.clone())),
-            Some(_) => plan.conflict.push(key.clone()),
+    let mut marked = 0;
+    for (key, value) in desired.clone() {
+        let Some(there) = actual.get(&key) else {
+            plan.insert.push((key, value));
+            continue;
+        };
+        marked += 1;
+        if *there == value {
+            continue;
+        }
+        if ours(&key, there) {
+            plan.update.push((key, value));
+        } else {
+            plan.conflict.push(key);
         }
     }
-    for (key, there) in actual {
-        if !desired.contains_key(key) && ours(key, there) {
-            plan.remove.push(key.clone());
-        }
+    if marked < actual.len() {
+        let desired: HashSet<K> = desired.into_iter().map(|(key, _)| key).collect();
+        let unmarked = actual.iter().filter(|(key, there)| !desired.contains(key) && ours(key, there));
+        plan.remove.extend(unmarked.map(|(key, _)| key.clone()));
     }
     plan
 }
@@ -93,10 +104,10 @@ mod tests {
             desired in hash_map(any::<u8>(), 0u8..3, 0..40),
             actual in hash_map(any::<u8>(), 0u8..3, 0..40),
         ) {
-            let plan = diff(&desired, &actual);
+            let plan = diff(desired.clone(), &actual);
             prop_assert!(plan.conflict.is_empty());
             prop_assert_eq!(&carry_out(&plan, &actual), &desired);
-            prop_assert!(diff(&desired, &desired).is_empty());
+            prop_assert!(diff(desired.clone(), &desired).is_empty());
         }
 
         #[test]
@@ -105,7 +116,7 @@ mod tests {
             actual in hash_map(any::<u8>(), 0u8..6, 0..40),
         ) {
             let ours = |_: &u8, value: &u8| *value < 3;
-            let plan = diff_owned(&desired, &actual, ours);
+            let plan = diff_owned(desired.clone(), &actual, ours);
             let result = carry_out(&plan, &actual);
             for (key, value) in actual.iter().filter(|(_, value)| **value >= 3) {
                 prop_assert_eq!(result.get(key), Some(value));

@@ -1,20 +1,12 @@
 //! Reading back what an earlier process loaded, so that a restart rewrites nothing that is right.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use nexin_abi::Identity;
-use nexin_abi::maps::policy::{ClassKey, Decision, Page, Policy, Verdict};
+use nexin_abi::maps::policy::{ClassKey, Policy};
 
 use super::{LoadedPolicy, PolicyStore, decision_slots, page_slots};
 use crate::error::Result;
-
-/// The kernel's tables as they were found.
-struct Found {
-    decisions: HashMap<u32, Decision>,
-    ports: HashMap<u32, Page>,
-    blocks: HashMap<u32, Page>,
-    verdicts: HashMap<u32, Verdict>,
-}
 
 impl PolicyStore {
     /// Takes over the loaded policies that `in_use` names; everything else that is loaded goes at the next sweep.
@@ -32,19 +24,16 @@ impl PolicyStore {
             }
         })?;
         self.class_entries = total;
-        if !loaded.is_empty() {
-            let found = self.read_tables()?;
-            for (&number, policy) in loaded.iter().filter(|(number, _)| in_use.contains(number)) {
-                let members = members.remove(&number).unwrap_or_default();
-                let mut classes: BTreeSet<u32> = members.values().copied().collect();
-                classes.insert(policy.everyone_else);
-                for &class in &classes {
-                    self.adopt_class(&found, class);
-                }
-                let everyone_else = policy.everyone_else;
-                let classes = classes.into_iter().collect();
-                self.loaded.insert(number, LoadedPolicy { tables: None, classes, everyone_else, members });
+        for (&number, policy) in loaded.iter().filter(|(number, _)| in_use.contains(number)) {
+            let members = members.remove(&number).unwrap_or_default();
+            let mut classes: BTreeSet<u32> = members.values().copied().collect();
+            classes.insert(policy.everyone_else);
+            for &class in &classes {
+                self.adopt_class(class)?;
             }
+            let everyone_else = policy.everyone_else;
+            let classes = classes.into_iter().collect();
+            self.loaded.insert(number, LoadedPolicy { tables: None, classes, everyone_else, members });
         }
         self.decisions.finish_adoption();
         self.ports.finish_adoption();
@@ -66,55 +55,34 @@ impl PolicyStore {
         Ok(())
     }
 
-    fn read_tables(&self) -> Result<Found> {
-        Ok(Found {
-            decisions: self.decisions.read()?,
-            ports: self.ports.read()?,
-            blocks: self.blocks.read()?,
-            verdicts: self.verdicts.read()?,
-        })
-    }
-
     /// One reference to `class`, and the references below it when it is met first.
-    fn adopt_class(&mut self, found: &Found, class: u32) {
-        let Some(decision) = found.decisions.get(&class) else { return };
-        if !self.decisions.adopt(class, *decision) {
-            return;
-        }
-        for slot in decision_slots(decision) {
+    fn adopt_class(&mut self, class: u32) -> Result<()> {
+        let Some(decision) = self.decisions.adopt(class)? else { return Ok(()) };
+        for slot in decision_slots(&decision) {
             match slot.is_table() {
-                true => self.adopt_ports(found, slot.index()),
-                false => self.adopt_verdict(found, slot.index()),
+                true => self.adopt_ports(slot.index())?,
+                false => drop(self.verdicts.adopt(slot.index())?),
             }
         }
+        Ok(())
     }
 
-    fn adopt_ports(&mut self, found: &Found, index: u32) {
-        let Some(page) = found.ports.get(&index) else { return };
-        if !self.ports.adopt(index, *page) {
-            return;
-        }
-        for slot in page_slots(page) {
+    fn adopt_ports(&mut self, index: u32) -> Result<()> {
+        let Some(page) = self.ports.adopt(index)? else { return Ok(()) };
+        for slot in page_slots(&page) {
             match slot.is_table() {
-                true => self.adopt_block(found, slot.index()),
-                false => self.adopt_verdict(found, slot.index()),
+                true => self.adopt_block(slot.index())?,
+                false => drop(self.verdicts.adopt(slot.index())?),
             }
         }
+        Ok(())
     }
 
-    fn adopt_block(&mut self, found: &Found, index: u32) {
-        let Some(page) = found.blocks.get(&index) else { return };
-        if !self.blocks.adopt(index, *page) {
-            return;
+    fn adopt_block(&mut self, index: u32) -> Result<()> {
+        let Some(page) = self.blocks.adopt(index)? else { return Ok(()) };
+        for slot in page_slots(&page) {
+            self.verdicts.adopt(slot.index())?;
         }
-        for slot in page_slots(page).into_iter().filter(|slot| !slot.is_table()) {
-            self.adopt_verdict(found, slot.index());
-        }
-    }
-
-    fn adopt_verdict(&mut self, found: &Found, index: u32) {
-        if let Some(verdict) = found.verdicts.get(&index) {
-            self.verdicts.adopt(index, *verdict);
-        }
+        Ok(())
     }
 }

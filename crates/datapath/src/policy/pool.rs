@@ -86,16 +86,19 @@ where
         Ok(Acquired { index, new: true })
     }
 
-    /// Takes over what an earlier process left at `index`. `None` if it was taken over already (then one reference more).
-    pub(crate) fn adopt(&mut self, index: u32, value: M::Value) -> bool {
+    /// Takes over what an earlier process left at `index`, with one reference. Returns the content when it is met first, so
+    /// that what it points to is taken over too.
+    pub(crate) fn adopt(&mut self, index: u32) -> Result<Option<M::Value>> {
         if self.slots.contains_key(&index) {
             self.retain(index);
-            return false;
+            return Ok(None);
         }
+        let value = if index < self.capacity() { self.map.get(&index)? } else { None };
+        let Some(value) = value else { return Ok(None) };
         // Equal content at two indices: the first serves new users, the second only those that have it.
         self.by_content.entry(value).or_insert(index);
         self.slots.insert(index, Slot { value, refs: 1 });
-        true
+        Ok(Some(value))
     }
 
     /// Ends adoption: gaps between adopted indices are free.
@@ -117,11 +120,6 @@ where
                 self.idle.push(index);
             }
         }
-    }
-
-    /// All entries of the kernel's table.
-    pub(crate) fn read(&self) -> Result<HashMap<u32, M::Value>> {
-        Ok(self.map.entries()?.into_iter().collect())
     }
 
     /// Writes new entries. They must be in the kernel before anything that points to them.
@@ -158,17 +156,12 @@ where
 
     /// Rewrites entries that the kernel does not have as they should be. Returns how many differed.
     pub(crate) fn repair(&self) -> Result<usize> {
-        let mut kernel: HashMap<u32, M::Value> = HashMap::new();
-        self.map.visit(|keys, values| {
-            let pairs = keys.iter().zip(values).filter(|(key, _)| self.slots.contains_key(key));
-            kernel.extend(pairs.map(|(key, value)| (*key, *value)));
-        })?;
-        let wrong: Vec<(u32, M::Value)> = self
-            .slots
-            .iter()
-            .filter(|(index, slot)| kernel.get(index) != Some(&slot.value))
-            .map(|(index, slot)| (*index, slot.value))
-            .collect();
+        let mut wrong = Vec::new();
+        for (index, slot) in &self.slots {
+            if self.map.get(index)? != Some(slot.value) {
+                wrong.push((*index, slot.value));
+            }
+        }
         self.map.set_many(&wrong)?;
         Ok(wrong.len())
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nexin_runtime::settings::Choice;
 
 use crate::agent::{Agent, now};
-use crate::core::UploadText;
+use crate::core::{UploadText, problem};
 use crate::error::AgentError;
 
 /// Largest file, bytes; what is larger is no policy.
@@ -145,7 +145,10 @@ async fn apply(agent: &Agent, path: &Path) -> Result<(), AgentError> {
         }
         (Ok((_, changed)), _) if changed.applied.is_empty() => {}
         (Ok((_, changed)), _) => tracing::info!(file = shown, documents = changed.applied.len(), "policy file applied"),
-        (Err(error), _) => tracing::error!(file = shown, %error, "policy file not applied; what it said before stays"),
+        (Err(error), _) => {
+            let reason = problem(&error);
+            tracing::error!(file = shown, reason, "policy file not applied; what it said before stays");
+        }
     }
     Ok(())
 }

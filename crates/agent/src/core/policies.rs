@@ -417,7 +417,7 @@ fn unbuilt(rule: &rule::Rule) -> Option<Diagnostic> {
         line: rule.origin.line,
         column: rule.origin.column,
         field: rule.origin.path.to_string(),
-        message: format!("needs {}, which is not enforced yet", part.text()),
+        message: format!("{}, and that is not enforced yet", part.text()),
         hint: Some("take the rule out, or keep the document back until this part is built".to_owned()),
     })
 }
@@ -436,7 +436,7 @@ pub(crate) fn diagnostics(found: &[input::Diagnostic]) -> Vec<Diagnostic> {
 }
 
 /// What status says of a file that is not in force.
-fn problem(error: &PolicyError) -> String {
+pub(crate) fn problem(error: &PolicyError) -> String {
     let first = match error {
         PolicyError::Invalid(diagnostics) | PolicyError::NotEnforceable(diagnostics) => {
             diagnostics.iter().max_by_key(|d| d.severity)

@@ -14,8 +14,11 @@ pub enum Error {
     Spec { file: String, problem: String },
     #[error("a lab named {0} exists already; `nexin lab down {0}` removes it, --name makes another")]
     Exists(String),
-    #[error("there is no lab named {0}{1}")]
-    NoLab(String, String),
+    /// Which was wanted, and what to do.
+    #[error("there is no lab{}; {next}", name.as_ref().map(|name| format!(" named {name}")).unwrap_or_default())]
+    NoLab { name: Option<String>, next: String },
+    #[error("there are several labs; choose one of {0} with --name")]
+    SeveralLabs(String),
     #[error("nothing in the lab is named {0:?}; there are {1}")]
     NoPart(String, String),
     #[error("{path}: {source}", path = path.display())]
@@ -28,8 +31,10 @@ pub enum Error {
     #[error("node {node}: {source}")]
     Agent { node: String, source: ClientError },
     /// The agent ended, or did not become ready in time.
-    #[error("the agent of node {node} {problem}; the end of its log, {log}:\n{tail}", log = log.display())]
-    AgentStart { node: String, problem: String, log: PathBuf, tail: String },
+    #[error("the agent of node {node} {problem}; the end of its log:\n{tail}")]
+    AgentStart { node: String, problem: String, tail: String },
+    #[error("interrupted; what was made is removed again")]
+    Interrupted,
     /// The demo saw something else than it promised.
     #[error("expected {expected}, but {seen}")]
     Unexpected { expected: String, seen: String },

@@ -89,7 +89,7 @@ impl Lab {
         let name = &self.spec.nodes[node].name;
         let failed = |problem: String| {
             let log = self.node_paths(name).log;
-            Error::AgentStart { node: name.clone(), problem, tail: tail(&log), log }
+            Error::AgentStart { node: name.clone(), problem, tail: tail(&log) }
         };
         let waiting = async {
             loop {

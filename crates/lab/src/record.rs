@@ -57,23 +57,24 @@ impl Lab {
     /// There is none, or several and no name.
     pub fn open(name: Option<&str>) -> Result<Self> {
         let all = Self::names()?;
-        let name = match (name, &all[..]) {
-            (Some(name), _) => name.to_owned(),
-            (None, [only]) => only.clone(),
-            (None, []) => return Err(Error::NoLab("any".to_owned(), "; `nexin lab up` makes one".to_owned())),
-            (None, several) => {
-                return Err(Error::NoLab(
-                    "nothing".to_owned(),
-                    format!("; name one of {} with --name", several.join(", ")),
-                ));
-            }
+        let none = |name: Option<&str>| {
+            let next = match &all[..] {
+                [] => "`nexin lab up` makes one".to_owned(),
+                some => format!("there is {}", some.join(", ")),
+            };
+            Error::NoLab { name: name.map(str::to_owned), next }
         };
-        let dir = Path::new(RUN_DIR).join(&name);
+        let name = match (name, &all[..]) {
+            (Some(name), _) => name,
+            (None, [only]) => only,
+            (None, []) => return Err(none(None)),
+            (None, several) => return Err(Error::SeveralLabs(several.join(", "))),
+        };
+        let dir = Path::new(RUN_DIR).join(name);
         let path = dir.join("lab.json");
         let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(_) if all.is_empty() => return Err(Error::NoLab(name, "; `nexin lab up` makes one".to_owned())),
-            Err(_) => return Err(Error::NoLab(name, format!("; there are {}", all.join(", ")))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(none(Some(name))),
+            other => other.map_err(|source| Error::file(&path, source))?,
         };
         let spec = serde_json::from_slice(&text).map_err(|error| Error::file(path, error.into()))?;
         Ok(Self { spec, dir })

@@ -18,11 +18,15 @@ pub struct Up<'a> {
 }
 
 impl Lab {
-    /// Makes everything that `spec` says. What was made is removed again when a step fails.
+    /// Makes everything that `spec` says. What was made is removed again when a step fails, or on an interrupt.
     pub async fn up(spec: LabSpec, mut options: Up<'_>) -> Result<(Self, Vec<Child>)> {
         spec.check("lab")?;
         let lab = Self::claim(spec)?;
-        match lab.make(&mut options).await {
+        let made = tokio::select! {
+            made = lab.make(&mut options) => made,
+            _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
+        };
+        match made {
             Ok(agents) => Ok((lab, agents)),
             Err(error) => {
                 if let Err(left) = lab.clone().down(&mut |_| {}) {

@@ -35,7 +35,7 @@ pub async fn run(program: &Path, keep: bool) -> Result<()> {
     let interrupted = tokio::signal::ctrl_c();
     let played = tokio::select! {
         played = steps::all(program, &mut narrator) => played,
-        _ = interrupted => Err(Error::Unexpected { expected: "to be watched to the end".to_owned(), seen: "was interrupted".to_owned() }),
+        _ = interrupted => Err(Error::Interrupted),
     };
     if keep {
         return played.inspect(|()| narrator.what_to_try(program));

@@ -124,22 +124,25 @@ impl Scene {
         Ok(Running { child, output: path })
     }
 
-    /// Runs the `nexin` binary against the node's agent, beside the rules, before the audience.
-    pub(super) fn nexin(&self, narrator: &Narrator, program: &Path, words: &[&str]) -> Result<String> {
-        narrator.command("", &[&["nexin"], words].concat());
+    /// Runs the `nexin` binary against the node's agent, beside the rules.
+    pub(super) fn ask(&self, program: &Path, words: &[&str]) -> Result<String> {
         let mut command = Command::new(program);
         command.args(words).arg("--socket").arg(self.lab.node_paths("node").socket).current_dir(&self.dir);
         let output = command.output().map_err(|source| Error::system("run nexin", source))?;
         let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
-        narrator.output(&said);
         if output.status.success() {
             Ok(said)
         } else {
-            Err(Error::Unexpected {
-                expected: format!("nexin {} to succeed", words.join(" ")),
-                seen: format!("{}", output.status),
-            })
+            Err(Error::Unexpected { expected: format!("nexin {} to succeed", words.join(" ")), seen: said })
         }
+    }
+
+    /// The same, before the audience.
+    pub(super) fn nexin(&self, narrator: &Narrator, program: &Path, words: &[&str]) -> Result<String> {
+        narrator.command("", &[&["nexin"], words].concat());
+        let said = self.ask(program, words)?;
+        narrator.output(&said);
+        Ok(said)
     }
 
     /// What is still there of the lab after it was removed.

@@ -26,7 +26,7 @@ pub(crate) enum Endpoint {
         /// Number, namespace/name, or name in namespace default
         endpoint: String,
     },
-    /// Wire up a network namespace
+    /// Wire up a network namespace. Without labels it is reserved:init until they are known
     Create(Create),
     /// Take workloads off the network: links, routes, addresses and map entries go
     #[command(visible_alias = "rm")]
@@ -68,7 +68,7 @@ pub(crate) struct Workload {
     pub(crate) name: Option<String>,
     #[arg(short, long, default_value = "default")]
     pub(crate) namespace: String,
-    /// A label; give it once for each. Without any, the workload is reserved:init
+    /// A label; give it once for each
     #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
     /// A port with a name that policies may use

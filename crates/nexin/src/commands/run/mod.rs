@@ -65,6 +65,8 @@ pub(crate) async fn run(context: &Context, args: &Run) -> Result<ExitCode> {
     // Asked first: without an agent nothing should be made.
     client.status().await?;
     let id = identifier();
+    // From here on, what would end this process is the command's; it waits until there is one.
+    let mut signals = Signals::listen()?;
     let reaper = Reaper::start(&context.socket, &id)?;
     let place = match enter(client, args, &id).await {
         Ok(place) => place,
@@ -83,9 +85,12 @@ pub(crate) async fn run(context: &Context, args: &Run) -> Result<ExitCode> {
             .collect();
         eprintln!("endpoint {} identity {} {}", endpoint.id, endpoint.identity, addresses.join(" "));
     }
-    let outcome = work(&place, args).await;
-    place.leave().await?;
-    reaper.dismiss().await?;
+    let outcome = work(&place, args, &mut signals).await;
+    match place.leave().await {
+        Ok(()) => reaper.dismiss().await?,
+        // Undismissed, the watcher takes over when this process ends.
+        Err(error) => eprintln!("nexin: the workload is not removed yet, its watcher keeps trying: {error}"),
+    }
     outcome
 }
 
@@ -101,6 +106,8 @@ async fn enter(client: Client, args: &Run, id: &str) -> Result<Place> {
     let name = args.workload.name.clone().unwrap_or_else(|| command_name(&args.command[0]));
     let mut request = args.workload.request(name, Netns::path_of(id));
     request.container_id = Some(id.to_owned());
+    // Whoever starts it knows its labels: without any it has none, rather than unknown ones (reserved:init).
+    request.labels.get_or_insert_default();
     let endpoint = client.create_endpoint(&request).await?;
     Ok(Place { netns, name: id.to_owned(), endpoint, client })
 }
@@ -121,9 +128,8 @@ impl Place {
 }
 
 /// Runs the command to its end, with signals passed on.
-async fn work(place: &Place, args: &Run) -> Result<ExitCode> {
+async fn work(place: &Place, args: &Run, signals: &mut Signals) -> Result<ExitCode> {
     let overlay = files::Overlay::make(&place.endpoint, &args.dns, &args.add_host)?;
-    let mut signals = Signals::listen()?;
     let mut command = Command::new(&args.command[0]);
     command.args(&args.command[1..]);
     let runtime = tokio::runtime::Handle::current();

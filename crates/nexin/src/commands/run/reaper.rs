@@ -67,6 +67,7 @@ pub(crate) async fn reap(socket: PathBuf, args: &Reap) -> Result<ExitCode> {
     if let Ok(netns) = Netns::named(&args.id) {
         nexin_lab::stop_all_in(&netns, GRACE)?;
     }
+    Netns::delete_named(&args.id)?;
     let client = Client::new(socket)?;
     let removal = tokio::time::timeout(PATIENCE, async {
         while remove(&client, &args.id).await.is_err() {
@@ -74,9 +75,7 @@ pub(crate) async fn reap(socket: PathBuf, args: &Reap) -> Result<ExitCode> {
         }
     });
     // When no agent came back: the next one sees that the namespace is gone.
-    let removed = removal.await.is_ok();
-    Netns::delete_named(&args.id)?;
-    Ok(if removed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if removal.await.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn remove(client: &Client, id: &str) -> Result<()> {

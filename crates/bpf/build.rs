@@ -5,7 +5,9 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -15,19 +17,52 @@ const BINARY: &str = "nexin-net";
 /// What the object is made of, from the root of the workspace.
 const SOURCES: [&str; 5] = ["ebpf/net", "crates/abi", "crates/packet", "crates/verdict", "rust-toolchain.toml"];
 
+/// Why there is no kernel object.
+#[derive(Debug)]
+enum Trouble {
+    NotCargo(&'static str),
+    Copy(PathBuf, io::Error),
+    NoLinker,
+    NoCompiler,
+    Start(io::Error),
+    Compile,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotCargo(variable) => write!(f, "{variable} is not set; run this through cargo"),
+            Self::Copy(from, e) => write!(f, "cannot copy the kernel object {}: {e}", from.display()),
+            Self::NoLinker => {
+                f.write_str("bpf-linker is missing, so the kernel programs cannot be linked. `./x setup` installs it.")
+            }
+            Self::NoCompiler => f.write_str(
+                "no Rust compiler for BPF: neither a rustc that has `core` for bpfel-unknown-none (Debian: rustc-web and \
+                 libstd-rust-web-dev-bpf) nor a rustup nightly was found. `./x setup` installs one.",
+            ),
+            Self::Start(e) => write!(f, "cannot start cargo for the kernel programs: {e}"),
+            Self::Compile => write!(
+                f,
+                "the kernel programs ({PACKAGE}) do not build; the compiler's message is above. If it speaks of LLVM \
+                 versions, bpf-linker belongs to another compiler: `./x setup` builds the one that fits."
+            ),
+        }
+    }
+}
+
 fn main() -> ExitCode {
     match build() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("error: {message}");
+        Err(trouble) => {
+            eprintln!("error: {trouble}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn build() -> Result<(), String> {
-    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set; run this through cargo")?);
-    let manifest = env::var_os("CARGO_MANIFEST_DIR").ok_or("CARGO_MANIFEST_DIR is not set; run this through cargo")?;
+fn build() -> Result<(), Trouble> {
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or(Trouble::NotCargo("OUT_DIR"))?);
+    let manifest = env::var_os("CARGO_MANIFEST_DIR").ok_or(Trouble::NotCargo("CARGO_MANIFEST_DIR"))?;
     let root = Path::new(&manifest).join("../..");
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=NEXIN_BPF_OBJECT");
@@ -47,14 +82,14 @@ fn build() -> Result<(), String> {
     copy(&built, &embedded)
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), String> {
-    fs::copy(from, to).map(drop).map_err(|e| format!("cannot copy the kernel object {}: {e}", from.display()))
+fn copy(from: &Path, to: &Path) -> Result<(), Trouble> {
+    fs::copy(from, to).map(drop).map_err(|e| Trouble::Copy(from.into(), e))
 }
 
 /// Builds the object in a target directory of its own (cargo holds a lock on the outer one) and returns its path.
-fn compile(root: &Path, target_dir: &Path) -> Result<PathBuf, String> {
+fn compile(root: &Path, target_dir: &Path) -> Result<PathBuf, Trouble> {
     if !runs(Command::new("bpf-linker").arg("--version")) {
-        return Err("bpf-linker is missing, so the kernel programs cannot be linked. `./x setup` installs it.".into());
+        return Err(Trouble::NoLinker);
     }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = match system_rustc() {
@@ -68,11 +103,7 @@ fn compile(root: &Path, target_dir: &Path) -> Result<PathBuf, String> {
             command.args(["run", "nightly", "cargo", "-Z", "build-std=core"]).env_remove("RUSTC");
             command
         }
-        None => {
-            return Err("no Rust compiler for BPF: neither a rustc that has `core` for bpfel-unknown-none (Debian: \
-                        rustc-web and libstd-rust-web-dev-bpf) nor a rustup nightly was found. `./x setup` installs one."
-                .into());
-        }
+        None => return Err(Trouble::NoCompiler),
     };
     for inherited in [
         "RUSTFLAGS",
@@ -92,12 +123,9 @@ fn compile(root: &Path, target_dir: &Path) -> Result<PathBuf, String> {
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags())
         .status()
-        .map_err(|e| format!("cannot start cargo for the kernel programs: {e}"))?;
+        .map_err(Trouble::Start)?;
     if !status.success() {
-        return Err(format!(
-            "the kernel programs ({PACKAGE}) do not build; the compiler's message is above. If it speaks of LLVM versions, \
-             bpf-linker belongs to another compiler: `./x setup` builds the one that fits."
-        ));
+        return Err(Trouble::Compile);
     }
     Ok(target_dir.join(TARGET).join("release").join(BINARY))
 }

@@ -178,7 +178,7 @@ fn check(desired: &Desired) -> Result<()> {
         }
         let missing = [spec.ingress, spec.egress].into_iter().flatten().find(|key| !desired.policies.contains_key(key));
         if let Some(key) = missing {
-            return Err(Error::UnknownPolicy(key));
+            return Err(Error::NoSuchPolicy(key));
         }
     }
     Ok(())

@@ -14,7 +14,7 @@ pub enum Error {
     TableFull { table: &'static str, entries: u32 },
     /// An endpoint names a policy that is not among the desired ones.
     #[error("policy {0:?} is named by an endpoint but was not given")]
-    UnknownPolicy(PolicyKey),
+    NoSuchPolicy(PolicyKey),
     #[error("endpoint number {0} is outside 1..{max}", max = nexin_abi::maps::endpoint::Endpoint::COUNT)]
     BadEndpoint(u16),
     /// All 255 slots for masquerading addresses are taken by addresses in use.
@@ -38,7 +38,7 @@ impl Error {
             Self::TableFull { .. } => {
                 "Raise the table's size in the settings (datapath.entries) and restart with `--rebuild-maps`, or use fewer distinct policies."
             }
-            Self::UnknownPolicy(_) | Self::BadEndpoint(_) => "This is a bug of the agent; report it with this message.",
+            Self::NoSuchPolicy(_) | Self::BadEndpoint(_) => "This is a bug of the agent; report it with this message.",
             Self::TooManyNatAddresses => "Set the masquerading address of the devices explicitly.",
             Self::Locked(_) => "Stop the other agent, or give this one another datapath.bpffs and agent.run_dir.",
             Self::File { .. } => "Check that the path exists and is writable.",

@@ -92,7 +92,7 @@ impl PolicyStore {
     ) -> Result<Slot> {
         let index = slot.index();
         if !slot.is_table() {
-            // An index outside the tables denies (verdict 0).
+            // Broken tables must not open anything, so what is missing is a denial.
             let verdict = tables.verdicts.get(index as usize).copied().unwrap_or_default();
             return Ok(Slot::verdict(self.verdicts.acquire(verdict)?.index));
         }
@@ -218,7 +218,7 @@ impl PolicyStore {
         let classes = self.acquire_classes(new, known)?;
         let Some(policy) = self.loaded.get_mut(&number) else {
             self.release_classes(&classes);
-            return Err(Error::UnknownPolicy(new.key));
+            return Err(Error::NoSuchPolicy(new.key));
         };
         policy.classes.extend_from_slice(&classes);
         let added: Vec<(ClassKey, u32)> = changed

@@ -19,6 +19,7 @@ mod outside;
 mod plan;
 mod process;
 mod record;
+mod ships;
 mod status;
 mod up;
 

@@ -1,14 +1,13 @@
-//! The ships, what they run, the rules, and how things are run in their places.
+//! The rules of the demo, and how things are run in the ships.
 
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use nexin_netlink::Netns;
 
 use super::narrator::Narrator;
-use crate::plan::OUTSIDE;
+use crate::ships::write;
 use crate::{Error, Lab, LabSpec, Preset, Result};
 
 pub(super) const NAME: &str = "three-ships";
@@ -50,13 +49,6 @@ spec:
     - matchLabels: {class: tiefighter}
 "#;
 
-const LANDING: &str = "#!/usr/bin/env -S busybox sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\nShip landed\\n'\n";
-/// Holds a ship for as long as the connection lives: a line every tenth of a second.
-const BEAM: &str = "#!/usr/bin/env -S busybox sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\n\
-    i=0; while [ $i -lt 3000 ]; do echo $i || exit; i=$((i+1)); busybox sleep 0.1; done\n";
-const WHO: &str =
-    "#!/usr/bin/env -S busybox sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\nyou are %s\\n' \"$REMOTE_ADDR\"\n";
-
 pub(super) fn spec() -> LabSpec {
     Preset::ThreeShips.spec()
 }
@@ -72,24 +64,12 @@ impl Scene {
         Self { lab: lab.clone(), dir: lab.dir.join("demo") }
     }
 
-    /// Writes the rules and the web sites, and starts the servers.
+    /// Writes the rules, and starts the servers of the ships.
     pub(super) fn set(lab: &Lab) -> Result<Self> {
         let scene = Self::of(lab);
-        for (path, text, mode) in [
-            ("rule1.yaml", RULE, 0o644),
-            ("shadow.yaml", SHADOW, 0o644),
-            ("deathstar/index.html", "This is the Death Star\n", 0o644),
-            ("deathstar/cgi-bin/request-landing", LANDING, 0o755),
-            ("deathstar/cgi-bin/tractor-beam", BEAM, 0o755),
-            ("outside/cgi-bin/who-am-i", WHO, 0o755),
-        ] {
-            write(&scene.dir.join(path), text, mode)?;
-        }
-        for place in ["deathstar", OUTSIDE] {
-            let site = scene.dir.join(place).display().to_string();
-            let words = ["busybox", "httpd", "-f", "-p", "80", "-h", &site].map(str::to_owned);
-            lab.start(place, &words)?;
-        }
+        write(&scene.dir.join("rule1.yaml"), RULE, 0o644)?;
+        write(&scene.dir.join("shadow.yaml"), SHADOW, 0o644)?;
+        Preset::ThreeShips.furnish(lab)?;
         Ok(scene)
     }
 
@@ -167,17 +147,6 @@ impl Scene {
 
 pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
-    let made = || {
-        if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir)?;
-        }
-        fs::write(path, text)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-    };
-    made().map_err(|source| Error::file(path, source))
 }
 
 /// A program that runs in a ship. Ends with this value.

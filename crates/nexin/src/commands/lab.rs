@@ -125,6 +125,12 @@ async fn up(context: &Context, args: &UpArgs) -> Result<()> {
     let mut tell = |what: &str| progress.say(what);
     let (lab, _agents) = nexin_lab::Lab::up(spec(args)?, Up { program: this_program()?, progress: &mut tell }).await?;
     drop(progress);
+    if let Some(preset) = args.preset
+        && let Err(error) = Preset::from(preset).furnish(&lab)
+    {
+        // The network is there; who wants to talk starts other servers.
+        eprintln!("nexin: the preset's servers do not run: {error}");
+    }
     let status = lab.status().await?;
     Ok(context.out.show(&status, |style| format!("{}{}", render(&status, style), hints(&status, style)))?)
 }

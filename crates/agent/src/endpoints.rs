@@ -58,10 +58,11 @@ impl Agent {
         Ok(room.owner.ask(move |owner| owner.core.endpoint_view(id)).await??)
     }
 
-    /// Complete, and the same when repeated: datapath, links, file, address, in this order.
+    /// Complete, and the same when repeated: links with their programs, file, address, datapath, in this order.
     async fn take_down(&self, id: u16, plan: Option<WorkloadSpec>) -> Result<bool, ErrorBody> {
         let room = self.room()?;
-        let (links, _) = room.owner.change(move |core| core.unplug(id)).await?;
+        // Programs go with the link; taking them off first would cost a grace period each.
+        let links = room.owner.ask(move |owner| owner.core.unplug(id)).await?;
         let links = links.or_else(|| plan.map(|plan| (plan.host_ifname, plan.owner)));
         let Some((name, owner)) = links else { return Ok(false) };
         room.wiring.detach_workload(name, owner).await.map_err(wiring_error)?;

@@ -2,8 +2,8 @@
 //! together reach the kernel together.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::SystemTime;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, SystemTime};
 
 use nexin_api::v1::{SyncStatus, Timestamp};
 use nexin_datapath::{Datapath, GcReport, Options, RepairReport};
@@ -13,6 +13,8 @@ use tokio::sync::oneshot;
 use crate::core::Core;
 use crate::error::AgentError;
 
+/// Without a job for so long, work that can wait is done.
+const IDLE: Duration = Duration::from_millis(200);
 /// Jobs that may reach the kernel in one go.
 const BATCH: usize = 256;
 
@@ -65,6 +67,8 @@ pub(crate) struct Owner {
     live: bool,
     sync: SyncStatus,
     last: Synced,
+    /// Programs went on in a hurry; see [`Owner::settle`].
+    unsettled: bool,
 }
 
 impl Owner {
@@ -94,6 +98,7 @@ impl Owner {
         }
         match self.datapath.apply(self.core.desired()) {
             Ok(report) => {
+                self.unsettled |= report.attached > 0;
                 self.sync.epoch = self.datapath.epoch();
                 self.sync.last = Some(Timestamp::from(SystemTime::now()));
                 let not_enforced = report.not_enforced.iter().map(|(id, error)| (*id, error.to_string())).collect();
@@ -110,9 +115,29 @@ impl Owner {
         }
     }
 
+    /// One device's programs move to the better way of attaching, which takes longer than a job may wait.
+    fn settle(&mut self) {
+        match self.datapath.settle(1) {
+            Ok(left) => self.unsettled = left > 0,
+            Err(error) => {
+                tracing::warn!(%error, "programs stay attached as they are");
+                self.unsettled = false;
+            }
+        }
+    }
+
     fn work(&mut self, inbox: &Receiver<Message>) {
         let mut stop = false;
-        while !stop && let Ok(first) = inbox.recv() {
+        while !stop {
+            let first = if self.unsettled { inbox.recv_timeout(IDLE) } else { inbox.recv().map_err(Into::into) };
+            let first = match first {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.settle();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             let mut replies: Vec<Reply> = Vec::new();
             let mut next = Some(first);
             while let Some(message) = next {
@@ -148,7 +173,14 @@ impl OwnerHandle {
         let work = move || {
             let owner = core().and_then(|core| {
                 let datapath = Datapath::open(&options)?;
-                Ok(Owner { core, datapath, live: false, sync: SyncStatus::default(), last: Synced::default() })
+                Ok(Owner {
+                    core,
+                    datapath,
+                    live: false,
+                    sync: SyncStatus::default(),
+                    last: Synced::default(),
+                    unsettled: false,
+                })
             });
             match owner {
                 Ok(mut owner) => {

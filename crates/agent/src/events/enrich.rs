@@ -45,11 +45,17 @@ pub(crate) fn enrich(event: &Event, directory: &Directory, clock: &Clock) -> Opt
     let by_policy = kind == EventType::Verdict
         || matches!(reason, Some(DropReason::PolicyDenied | DropReason::PolicyDenyRule | DropReason::NoConfiguration));
     let audited = event.flags & Event::AUDIT != 0;
-    let verdict = by_policy.then(|| action(event.action, audited));
+    // For a drop the reason says which it was; the action tells verdict events apart.
+    let verdict = match reason {
+        Some(DropReason::PolicyDenyRule) => Some(Verdict::Deny),
+        Some(DropReason::PolicyDenied) => Some(Verdict::DefaultDeny),
+        _ => by_policy.then(|| action(event.action, audited)),
+    };
     let rule = rule_ref(directory, event.rule).filter(|_| by_policy);
     let shadow = event.flags & Event::SHADOW != 0;
     let isolated_by: Vec<PolicyRef> = match (&verdict, &rule) {
-        (Some(Verdict::DefaultDeny | Verdict::Audit), Some(rule)) if event.action == Action::DefaultDeny as u8 => {
+        (Some(Verdict::DefaultDeny), Some(rule)) => vec![rule.policy.clone()],
+        (Some(Verdict::Audit), Some(rule)) if event.action == Action::DefaultDeny as u8 => {
             vec![rule.policy.clone()]
         }
         _ => Vec::new(),
@@ -290,6 +296,18 @@ mod tests {
             Some(
                 "no rule allows it: CiliumNetworkPolicy/space/landing (sw.yaml:9) isolates space/deathstar for what it receives"
             )
+        );
+    }
+
+    #[test]
+    fn the_reason_of_a_drop_tells_a_deny_rule() {
+        let clock = Clock::new(SystemTime::now(), Duration::ZERO);
+        let denied = Event { reason: DropReason::PolicyDenyRule as u8, ..event() };
+        let flow = enrich(&denied, &directory().read(), &clock).unwrap();
+        assert_eq!((flow.verdict, flow.isolated_by.len()), (Some(Verdict::Deny), 0));
+        assert_eq!(
+            flow.explanation.as_deref(),
+            Some("denied by a rule of CiliumNetworkPolicy/space/landing (sw.yaml:9)")
         );
     }
 

@@ -24,8 +24,9 @@ impl Load {
     /// Each request a connection of its own, as fast as they come; and an echo request every 5 ms.
     pub(super) fn start(scene: &Scene, place: &str, address: &str) -> Result<Self> {
         let url = format!("http://{address}/?[1-{REQUESTS}]");
-        let request =
-            ["curl", "-s", "-o", "/dev/null", "-H", "Connection: close", "-m", "5", "-w", "%{http_code}\\n", &url];
+        // Standard error is written at once: no answer waits in a buffer when a client is stopped.
+        let told = "%{stderr}%{http_code}\\n";
+        let request = ["curl", "-s", "-o", "/dev/null", "-H", "Connection: close", "-m", "5", "-w", told, &url];
         let clients =
             (0..CLIENTS).map(|i| scene.start(place, &request, &format!("load-{i}"))).collect::<Result<_>>()?;
         let ping = scene.start(place, &["ping", "-n", "-i", "0.005", address], "ping")?;

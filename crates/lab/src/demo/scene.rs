@@ -96,9 +96,10 @@ impl Scene {
     /// Starts a program in a ship, its output in a file of the demo.
     pub(super) fn start(&self, place: &str, words: &[&str], output: &str) -> Result<Running> {
         let path = self.dir.join(output);
-        let file = File::create(&path).map_err(|source| Error::file(&path, source))?;
+        let made = File::create(&path).and_then(|file| Ok((file.try_clone()?, file)));
+        let (out, err) = made.map_err(|source| Error::file(&path, source))?;
         let mut command = Self::command(words);
-        command.stdout(file).stderr(Stdio::null());
+        command.stdout(out).stderr(err);
         let child = self.lab.part(place)?.run(|| command.spawn())?;
         let child = child.map_err(|source| Error::system(format!("start {} in {place}", words[0]), source))?;
         Ok(Running { child, output: path })

@@ -4,9 +4,8 @@
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers as bpf;
 use nexin_abi::maps::metrics::{Traffic, index};
-use nexin_abi::{Direction, DropReason, Event, EventKind, Observation, SourceFile};
+use nexin_abi::{Action, Direction, DropReason, Event, EventKind, Observation, SourceFile};
 use nexin_packet::header::Ethernet;
-use zerocopy::IntoBytes;
 
 use crate::config::Setting;
 use crate::ct::Flow;
@@ -42,7 +41,9 @@ pub fn drop_packet<F: Stages>(skb: Skb, p: &mut Packet<F>, reason: u32, place: u
         _ => Direction::Egress,
     };
     count(reason, direction, skb.len());
-    let ruling = Ruling { policy: p.policy, rule: p.rule, ..Ruling::default() };
+    let denied = reason == DropReason::PolicyDenyRule as u8;
+    let action = if denied { Action::Deny } else { Action::DefaultDeny };
+    let ruling = Ruling { policy: p.policy, rule: p.rule, action: action as u8, ..Ruling::default() };
     let note = Note {
         kind: EventKind::Drop,
         reason,
@@ -174,7 +175,7 @@ fn seen_at(hook: Hook) -> Observation {
 #[inline(always)]
 fn emit<F: Family>(skb: Skb, p: &Packet<F>, note: &Note) -> i32 {
     let Some(event) = reserve(note.kind) else { return 0 };
-    let tuple = p.tuple();
+    let (source_port, destination_port) = F::ports(&p.key, p.sender_is_low);
     event.kind = note.kind as u8;
     event.reason = note.reason;
     event.direction = note.direction as u8;
@@ -187,12 +188,12 @@ fn emit<F: Family>(skb: Skb, p: &Packet<F>, note: &Note) -> i32 {
     event.tcp_flags = p.tcp_flags;
     event.flags = note.flags;
     event.ifindex = skb.ifindex();
-    let length = size_of::<F::Addr>();
-    event.source[..length].copy_from_slice(tuple.source.as_bytes());
-    event.destination[..length].copy_from_slice(tuple.destination.as_bytes());
-    event.source_port = tuple.source_port;
-    event.destination_port =
-        if p.protocol == F::ICMP { nexin_abi::Be16::new(p.service) } else { tuple.destination_port };
+    let (source, destination) = (&raw mut event.source, &raw mut event.destination);
+    // SAFETY: both fields are sixteen bytes, aligned to eight within an aligned event.
+    let (source, destination) = unsafe { (&mut *source.cast::<[u64; 2]>(), &mut *destination.cast::<[u64; 2]>()) };
+    F::write_ends(&p.key, p.sender_is_low, source, destination);
+    event.source_port = source_port;
+    event.destination_port = if p.protocol == F::ICMP { nexin_abi::Be16::new(p.service) } else { destination_port };
     event.source_identity = p.sender.identity;
     event.destination_identity = p.receiver.identity;
     event.source_endpoint = p.sender.endpoint;
@@ -213,6 +214,9 @@ fn emit<F: Family>(skb: Skb, p: &Packet<F>, note: &Note) -> i32 {
     submit(event, note.kind);
     0
 }
+
+const _: () =
+    assert!(core::mem::offset_of!(Event, source) % 8 == 0 && core::mem::offset_of!(Event, destination) % 8 == 0);
 
 /// An event in its ring, all zero but for the time; counted as lost when there is no room.
 #[inline(always)]

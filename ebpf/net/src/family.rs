@@ -39,6 +39,10 @@ pub trait Family: Sized + 'static {
     fn key(tuple: &Tuple<Self::Addr>) -> (Self::Key, bool);
     /// The tuple with the key's low side as source, or its high side.
     fn tuple(key: &Self::Key, source_is_low: bool) -> Tuple<Self::Addr>;
+    /// Ports as in [`Family::tuple`].
+    fn ports(key: &Self::Key, source_is_low: bool) -> (Be16, Be16);
+    /// Writes the addresses as [`Family::tuple`] has them to the beginning of two fields of an event.
+    fn write_ends(key: &Self::Key, source_is_low: bool, source: &mut [u64; 2], destination: &mut [u64; 2]);
     fn frag_key(source: Self::Addr, destination: Self::Addr, id: u32, protocol: u8) -> Self::FragKey;
     fn is_icmp_error(kind: u8) -> bool;
 }
@@ -67,6 +71,31 @@ macro_rules! tuple_of {
                 protocol: key.protocol,
             };
             if source_is_low { low } else { low.reversed() }
+        }
+
+        #[inline(always)]
+        fn write_ends(key: &$key, source_is_low: bool, source: &mut [u64; 2], destination: &mut [u64; 2]) {
+            const WORDS: usize = size_of::<$addr>() / size_of::<$word>();
+            let (low, high) =
+                (core::ptr::from_ref(&key.low).cast::<$word>(), core::ptr::from_ref(&key.high).cast::<$word>());
+            let (source, destination) =
+                (core::ptr::from_mut(source).cast::<$word>(), core::ptr::from_mut(destination).cast::<$word>());
+            for n in 0..WORDS {
+                // SAFETY: within addresses and fields, which are aligned to words. (Volatile as in `tuple`.)
+                unsafe {
+                    let (low, high) = (low.add(n).read_volatile(), high.add(n).read_volatile());
+                    source.add(n).write(if source_is_low { low } else { high });
+                    destination.add(n).write(if source_is_low { high } else { low });
+                }
+            }
+        }
+
+        #[inline(always)]
+        fn ports(key: &$key, source_is_low: bool) -> (Be16, Be16) {
+            // SAFETY: two aligned fields. (Volatile as above.)
+            let (low, high) =
+                unsafe { ((&raw const key.low_port).read_volatile(), (&raw const key.high_port).read_volatile()) };
+            if source_is_low { (low, high) } else { (high, low) }
         }
     };
 }

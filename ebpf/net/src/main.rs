@@ -25,6 +25,7 @@ mod packet;
 mod parse;
 mod policy;
 mod related;
+mod sides;
 mod skb;
 mod stage;
 mod tables;

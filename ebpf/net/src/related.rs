@@ -9,9 +9,9 @@ use crate::event::refuse;
 use crate::nat::{End, Place, Side, Translate, rewrite_error};
 use crate::packet::{Hook, Packet, device_of};
 use crate::parse::Parsed;
+use crate::sides::{receiver_number, sender_number};
 use crate::skb::Skb;
 use crate::stage::{DELIVER, UNRELATED};
-use crate::track::{receiver_number, sender_number};
 
 const FILE: u8 = SourceFile::Icmp as u8;
 

@@ -1,11 +1,8 @@
 //! The long way of a packet: everything the fast path of [`crate::from_workload`] leaves over. Decides whether the packet
 //! belongs to a flow, whether policy lets it pass, and keeps the flow's entry; [`crate::deliver`] sends it on.
 
-use nexin_abi::maps::addr::AddrInfo;
 use nexin_abi::maps::ct::{CtEntry, CtState};
-use nexin_abi::maps::endpoint::Endpoint;
-use nexin_abi::{Direction, Event, Identity, SourceFile};
-use nexin_packet::header::Ethernet;
+use nexin_abi::{Direction, DropReason, Event, SourceFile};
 use nexin_packet::protocol;
 
 use crate::config::Setting;
@@ -13,12 +10,14 @@ use crate::ct::{self, Flow};
 use crate::deliver::{Deliver, deliver};
 use crate::event::{self, drop_unparsed, refuse, refused};
 use crate::family::Family;
-use crate::maps;
 use crate::nat::Translate;
 use crate::ndp;
 use crate::packet::{Hook, Packet, device_of};
 use crate::parse::Parsed;
 use crate::policy::{self, Question, Ruling};
+use crate::sides::{
+    is_foreign, is_tunnel, number, own, owns_mac, owns_source, receiver_number, router, sender_number, settle_receiver,
+};
 use crate::skb::{Skb, act};
 use crate::stage::{DELIVER, STRAY, Stages, UNRELATED};
 use crate::tcp::{self, Step};
@@ -92,6 +91,9 @@ pub fn known<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow
     if p.hook == Hook::FromWorkload && device_of(sender_number(flow, forward)) != skb.ifindex() {
         return refuse!(InvalidSourceIp);
     }
+    if p.hook == Hook::FromNetwork && !is_foreign(sender_number(flow, forward)) {
+        return refuse!(InvalidSourceIp);
+    }
     if p.hook == Hook::FromWorkload && !owns_mac(skb, sender_number(flow, forward)) {
         return refuse!(InvalidSourceMac);
     }
@@ -147,40 +149,6 @@ fn close<F: Stages>(skb: Skb, p: &mut Packet<F>, flow: Flow, receiver: u16) {
     }
 }
 
-/// Number of the side that sent the packet, as [`CtEntry`] keeps it.
-#[inline(always)]
-pub fn sender_number(flow: Flow, forward: bool) -> u16 {
-    if forward {
-        flow.source()
-    } else if flow.has(CtEntry::MASQUERADED) {
-        0
-    } else {
-        flow.target()
-    }
-}
-
-/// Number of the side the packet goes to; 0 for anyone who is not on this node.
-#[inline(always)]
-pub fn receiver_number(flow: Flow, forward: bool) -> u16 {
-    if !forward {
-        return flow.source();
-    }
-    let target = flow.target();
-    if flow.has(CtEntry::MASQUERADED) || target == CtEntry::UNTRANSLATED { 0 } else { target }
-}
-
-/// How an entry names a side.
-#[inline(always)]
-fn number(info: AddrInfo) -> u16 {
-    if info.endpoint != 0 {
-        info.endpoint
-    } else if info.flags & (AddrInfo::HOST | AddrInfo::GATEWAY) != 0 {
-        CtEntry::HOST
-    } else {
-        0
-    }
-}
-
 /// Stage: judges a running flow anew, in its original direction. 0, or the reason to refuse.
 #[inline(always)]
 pub fn judge_again<F: Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>, forward: u32) -> i32 {
@@ -188,17 +156,24 @@ pub fn judge_again<F: Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>, f
     let forward = forward != 0;
     let config = policy::config();
     p.resolve(skb);
-    let (mut source, target) = if forward { (p.sender, p.receiver) } else { (p.receiver, p.sender) };
+    let (mut source, mut target) = if forward { (p.sender, p.receiver) } else { (p.receiver, p.sender) };
     if source.endpoint == 0 {
         router(flow.source(), &mut source);
+        if device_of(flow.source()) != 0 && source.endpoint == 0 {
+            // The endpoint has lost the address.
+            return DropReason::InvalidSourceIp as i32;
+        }
     }
-    let tuple = p.tuple();
+    if target.endpoint == 0 && target.flags == 0 && !flow.has(CtEntry::MASQUERADED) {
+        own(flow.target(), &mut target);
+    }
+    let (source_port, destination_port) = F::ports(&p.key, p.sender_is_low);
     let service = if p.protocol == F::ICMP {
         u16::from(F::ECHO) << 8
     } else if forward {
-        tuple.destination_port.get()
+        destination_port.get()
     } else {
-        tuple.source_port.get()
+        source_port.get()
     };
     let question = Question::new(source, target, p.protocol, service, config.flags);
     let (mut egress, mut ingress) = (Ruling::default(), Ruling::default());
@@ -214,9 +189,7 @@ pub fn judge_again<F: Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>, f
             ct::half_open_closed(flow.source());
         }
     }
-    if source.endpoint != 0 || flow.source() == 0 || flow.source() == CtEntry::HOST {
-        flow.set_source(number(source));
-    }
+    flow.set_source(number(source));
     if !flow.has(CtEntry::MASQUERADED) && flow.target() != CtEntry::UNTRANSLATED {
         flow.set_target(number(target));
     }
@@ -227,18 +200,24 @@ pub fn judge_again<F: Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>, f
 /// Both sides' policies: the originator's egress, then the target's ingress. 0, or the reason to refuse.
 #[inline(always)]
 fn judge<F: Family>(p: &mut Packet<F>, q: &Question, egress: &mut Ruling, ingress: &mut Ruling) -> i32 {
-    let mut reason = policy::rule(q, Direction::Egress, egress);
-    let mut by = (Direction::Egress, *egress);
-    if reason == 0 {
-        reason = policy::rule(q, Direction::Ingress, ingress);
-        by = (Direction::Ingress, *ingress);
-    }
+    let reason = policy::rule(q, Direction::Egress, egress);
     if reason != 0 {
-        p.refused_by = by.0 as u32 + 1;
-        p.rule = by.1.rule;
-        p.policy = by.1.policy;
+        note_refusal(p, Direction::Egress, egress);
+        return reason;
+    }
+    let reason = policy::rule(q, Direction::Ingress, ingress);
+    if reason != 0 {
+        note_refusal(p, Direction::Ingress, ingress);
     }
     reason
+}
+
+/// For the drop's event.
+#[inline(always)]
+fn note_refusal<F: Family>(p: &mut Packet<F>, direction: Direction, by: &Ruling) {
+    p.refused_by = direction as u32 + 1;
+    p.rule = by.rule;
+    p.policy = by.policy;
 }
 
 /// Stage: a packet that belongs to no flow we know.
@@ -255,6 +234,12 @@ pub fn fresh<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>) -> i32 {
         if is_tunnel(p) {
             return refuse!(EncapsulationProhibited);
         }
+    }
+    if p.hook == Hook::FromNetwork && number(p.sender) != 0 {
+        return refuse!(InvalidSourceIp);
+    }
+    if p.hook == Hook::ToWorkload && !settle_receiver(skb, p) {
+        return refuse!(EndpointNotReady);
     }
     let proto = p.protocol;
     if proto == protocol::TCP {
@@ -298,57 +283,13 @@ pub fn fresh<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>) -> i32 {
     DELIVER | i32::from(receiver)
 }
 
-/// The sender is the endpoint behind the device the packet came from.
-#[inline(always)]
-fn owns_source<F: Family>(skb: Skb, p: &mut Packet<F>) -> bool {
-    let ifindex = skb.ifindex();
-    if p.sender.endpoint != 0 && device_of(p.sender.endpoint) == ifindex {
-        return true;
-    }
-    let Some(number) = maps::ENDPOINT_BY_DEVICE.get(&ifindex) else { return false };
-    let mut sender = p.sender;
-    sender.endpoint = 0;
-    router(number as u16, &mut sender);
-    p.sender = sender;
-    sender.endpoint != 0
-}
-
-/// The frame's source address is the endpoint's own, if that matters.
-#[inline(always)]
-fn owns_mac(skb: Skb, number: u16) -> bool {
-    if Setting::NX_CHECK_MAC() == 0 {
-        return true;
-    }
-    let Some(endpoint) = maps::ENDPOINTS.peek(&u32::from(number)) else { return false };
-    skb.at::<Ethernet>(0).is_some_and(|ethernet| ethernet.source == endpoint.mac)
-}
-
-/// An endpoint that routes for others speaks with its own identity whatever source address it uses.
-#[inline(always)]
-fn router(number: u16, info: &mut AddrInfo) {
-    let Some(endpoint) = maps::ENDPOINTS.peek(&u32::from(number)) else { return };
-    if number != 0 && endpoint.flags & Endpoint::NO_SOURCE_CHECK != 0 {
-        *info = AddrInfo { identity: endpoint.identity, endpoint: number, flags: 0 };
-    }
-}
-
-/// A workload that speaks a tunnel protocol to a node could inject packets past policy (CVE-2019-13119).
-#[inline(always)]
-fn is_tunnel<F: Family>(p: &Packet<F>) -> bool {
-    let (first, second) = (Setting::NX_TUNNEL_PORT1(), Setting::NX_TUNNEL_PORT2());
-    let port = u32::from(p.service);
-    let node = p.receiver.flags & (AddrInfo::HOST | AddrInfo::GATEWAY) != 0
-        || p.receiver.identity == Identity::HOST
-        || p.receiver.identity == Identity::REMOTE_NODE;
-    p.protocol == protocol::UDP && port != 0 && (port == first || port == second) && node
-}
-
 /// Stage: a FIN or RST of a flow we know nothing of (any more): passes if a flow of either direction would, and opens nothing.
 #[inline(always)]
 pub fn stray<F: Deliver + Stages>(_skb: Skb, p: &mut Packet<F>) -> i32 {
     let config = policy::config();
     let (mut egress, mut ingress) = (Ruling::default(), Ruling::default());
-    let answer = Question::new(p.receiver, p.sender, p.protocol, p.tuple().source_port.get(), config.flags);
+    let answer =
+        Question::new(p.receiver, p.sender, p.protocol, F::ports(&p.key, p.sender_is_low).0.get(), config.flags);
     if judge(p, &answer, &mut egress, &mut ingress) != 0 {
         let ahead = Question::new(p.sender, p.receiver, p.protocol, p.service, config.flags);
         let reason = judge(p, &ahead, &mut egress, &mut ingress);

@@ -208,3 +208,53 @@ fn other_ethertypes_and_broken_headers_are_dropped() -> Result {
         Ok(())
     })
 }
+
+#[test]
+fn the_network_cannot_speak_for_this_node() -> Result {
+    with_bed(|bed| {
+        bed.network()?;
+        for family in BOTH {
+            bed.send(ALICE, &packet(ALICE, BOB, family, udp(1, 2)))?;
+            // As part of a flow between workloads, as a new one, and in the node's name.
+            for forged in [
+                packet(ALICE, BOB, family, udp(1, 2)),
+                packet(BOB, ALICE, family, udp(2, 1)),
+                packet(MALLORY, BOB, family, udp(1, 2)),
+                packet(NODE, BOB, family, udp(1, 2)),
+            ] {
+                assert_eq!(bed.arrive(&forged)?.action, DROP);
+                assert_eq!(bed.drop_reason()?, DropReason::InvalidSourceIp);
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn an_address_that_an_endpoint_lost_ends_its_flows() -> Result {
+    with_bed(|bed| {
+        bed.send(ALICE, &packet(ALICE, BOB, Family::Four, udp(1, 2)))?;
+        bed.loaded.map::<nexin_abi::maps::addr::Addr4Map>()?.remove(&four(ALICE).into())?;
+        bed.bump()?;
+        assert_eq!(bed.send(ALICE, &packet(ALICE, BOB, Family::Four, udp(1, 2)))?.action, DROP);
+        assert_eq!(bed.drop_reason()?, DropReason::InvalidSourceIp);
+        Ok(())
+    })
+}
+
+#[test]
+fn what_the_stack_sends_into_a_device_is_judged_by_its_endpoint() -> Result {
+    with_bed(|bed| {
+        bed.policy(1, &[], 0)?;
+        bed.change_endpoint(BOB, |bob| bob.ingress_policy = 1)?;
+        let link_local = Spec {
+            destination: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 12).into(),
+            ..spec(NODE, BOB, Family::Six, udp(1, 2))
+        };
+        let outcome = bed.run("to_workload", &bytes(&link_local), bed.device_of(BOB))?;
+        assert_eq!((outcome.action, bed.drop_reason()?), (DROP, DropReason::PolicyDenied));
+        let nobody = bed.run("to_workload", &bytes(&link_local), bed.device_of(crate::bed::PEER))?;
+        assert_eq!((nobody.action, bed.drop_reason()?), (DROP, DropReason::EndpointNotReady));
+        Ok(())
+    })
+}

@@ -3,6 +3,7 @@
 
 mod bed;
 mod flows;
+mod insns;
 mod link;
 mod loads;
 mod mtu;

@@ -346,3 +346,23 @@ fn the_host_talks_to_workloads_and_back() -> Result {
         Ok(())
     })
 }
+
+#[test]
+fn protocols_without_ports_to_choose_keep_theirs() -> Result {
+    with_bed(|bed| {
+        bed.network()?;
+        for family in BOTH {
+            let left = out(bed, &packet(ALICE, PEER, family, Transport::Sctp { source: 7, destination: 9 }))?;
+            assert_eq!(tuple(&left), (NODE.ip(family), 7, PEER.ip(family), 9));
+            let back =
+                bed.arrive(&answer_to(&left, family, |source, destination| Transport::Sctp { source, destination }))?;
+            assert_eq!(tuple(&back.packet), (PEER.ip(family), 9, ALICE.ip(family), 7));
+            let second = bed.send(BOB, &packet(BOB, PEER, family, Transport::Sctp { source: 7, destination: 9 }))?;
+            assert_eq!(bed.leave(&second.packet)?.action, DROP);
+            assert_eq!(bed.drop_reason()?, DropReason::NatNoMapping);
+            let tunnel = out(bed, &packet(ALICE, PEER, family, Transport::Raw(47)))?;
+            assert_eq!(tuple(&tunnel).0, NODE.ip(family));
+        }
+        Ok(())
+    })
+}

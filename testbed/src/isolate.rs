@@ -20,7 +20,7 @@ use nix::mount::{MsFlags, mount};
 use crate::{Result, fail, probe, switches, tool};
 
 /// After this a test counts as hung.
-const HUNG: Duration = Duration::from_secs(300);
+const HUNG: Duration = Duration::from_secs(600);
 
 /// Runs `test` isolated from the machine and from other tests.
 pub fn isolated(test: impl FnOnce() -> Result) -> Result {
@@ -55,14 +55,16 @@ pub fn isolated(test: impl FnOnce() -> Result) -> Result {
             None => thread::sleep(Duration::from_millis(5)),
         }
     };
+    // Indented, so that no result line of the inner run is taken for one of the outer.
     let said = read_all(log)?;
+    let shown: String = said.lines().map(|line| format!("  | {line}\n")).collect();
     for line in said.lines().filter(|l| probe::is_notice(l)) {
         probe::say(line);
     }
     match status {
         Some(status) if status.success() && said.contains("test result: ok. 1 passed") => Ok(()),
-        Some(status) => fail!("{name} inside its namespaces: {status}\n{said}"),
-        None => fail!("{name} hung for {HUNG:?}\n{said}"),
+        Some(status) => fail!("{name} inside its namespaces: {status}\n{shown}"),
+        None => fail!("{name} hung for {HUNG:?}\n{shown}"),
     }
 }
 

@@ -20,9 +20,9 @@ pub use isolate::{alone, isolated};
 pub use monitor::Monitor;
 pub use namespace::Namespace;
 pub use node::{Node, Workload, WorkloadSpec, World};
-pub use probe::{Feature, needs};
+pub use probe::{Feature, kernel, needs, note};
 pub use residue::Snapshot;
-pub use switches::{data_folder, program};
+pub use switches::{bless, data_folder, program};
 pub use tools::{Tool, tool};
 pub use wait::{DEADLINE, until, until_ok};
 

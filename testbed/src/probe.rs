@@ -58,7 +58,7 @@ pub fn needs(feature: Feature, works: impl FnOnce() -> bool) -> Result<bool> {
 }
 
 /// Version of the running kernel.
-fn kernel() -> Result<(u32, u32)> {
+pub fn kernel() -> Result<(u32, u32)> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
@@ -85,6 +85,11 @@ fn configured(option: &str) -> Result<Option<bool>> {
 /// Prints past the test harness's capture, so that a run shows its skips.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// Prints a note that no capture swallows.
+pub fn note(text: &str) {
+    say(&format!("NOTE {text}"));
 }
 
 pub(crate) fn is_notice(line: &str) -> bool {

@@ -18,6 +18,11 @@ pub(crate) fn is_inside() -> bool {
     env::var_os(INSIDE).is_some()
 }
 
+/// Whether committed tables are to be written instead of compared (`TESTBED_BLESS`).
+pub fn bless() -> bool {
+    env::var_os("TESTBED_BLESS").is_some()
+}
+
 /// Golden data from outside the tree: `NEXIN_DATA`, or `../shared/data` beside the project. `None`, with a printed
 /// note, where it is absent: the tree's own tests are complete without it.
 pub fn data_folder() -> Option<PathBuf> {

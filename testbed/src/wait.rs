@@ -7,8 +7,8 @@ use std::{
 
 use crate::{Error, Result, fail};
 
-/// Long enough for a busy machine or an emulated one.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+/// Long enough for a busy machine that emulates another.
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Asks until the answer is there.
 pub fn until<T>(fact: &str, mut ask: impl FnMut() -> Option<T>) -> Result<T> {

@@ -4,12 +4,15 @@ mod chore;
 mod tidy;
 mod vm;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
 
 use clap::{Parser, Subcommand};
 
 /// Documents may name these.
-const VERBS: [&str; 2] = ["tidy", "vm"];
+const VERBS: [&str; 3] = ["insns", "tidy", "vm"];
 
 #[derive(Parser)]
 #[command(about = "Chores of the Nexin tree")]
@@ -22,6 +25,8 @@ struct Arguments {
 enum Verb {
     /// Checks the rules of the house: layers, sizes, smells, tests, Markdown.
     Tidy,
+    /// Writes the table of verified instructions anew.
+    Insns,
     /// Runs the netns suite on Debian's kernels under QEMU.
     Vm {
         /// smoke (a part, on all), 6.1 or 6.12; all of it on all without.
@@ -35,6 +40,10 @@ fn main() -> chore::Result<ExitCode> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
     let clean = match Arguments::parse().verb {
         Verb::Tidy => tidy::run(&root)?,
+        Verb::Insns => {
+            let test = ["test", "-q", "-p", "nexin-testbed", "--test", "prog", "insns::"];
+            Command::new("cargo").args(test).env("TESTBED_BLESS", "1").current_dir(&root).status()?.success()
+        }
         Verb::Vm { which, filters } => vm::run(&root, which, &filters)?,
     };
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })

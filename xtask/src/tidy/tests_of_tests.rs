@@ -37,13 +37,18 @@ fn weak_tests(source: &Source) -> Vec<(usize, String)> {
     static OK_ONLY: LazyLock<Regex> = LazyLock::new(|| pattern(r"assert!\([^;]*?\.is_(?:ok|some)\(\)"));
     static ASSERT: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b\w*assert"));
     let lines: Vec<&str> = source.code.lines().collect();
+    let all = functions(&source.code);
+    // A helper of the same file may do the checking.
+    let checking: Vec<String> =
+        all.iter().filter(|f| CHECKS.is_match(f.body)).map(|f| format!("{}(", f.name)).collect();
+    let checks = |body: &str| CHECKS.is_match(body) || checking.iter().any(|call| body.contains(call.as_str()));
     let mut weak = Vec::new();
-    for function in functions(&source.code) {
+    for function in &all {
         let attributes = attributes_above(&lines, function.line);
         if !attributes.contains("test]") && !attributes.contains("test(") || attributes.contains("cfg(test)]") {
             continue;
         }
-        if !attributes.contains("should_panic") && !CHECKS.is_match(function.body) {
+        if !attributes.contains("should_panic") && !checks(function.body) {
             weak.push((function.line, format!("{} checks nothing", function.name)));
         } else {
             let ok_only = OK_ONLY.find_iter(function.body).count();

@@ -69,11 +69,13 @@ impl CidrMatch {
             for prefix in list.iter_mut() {
                 *prefix = prefix.trunc();
             }
-            list.sort_unstable_by_key(|prefix| (prefix.prefix_len(), *prefix));
+            // By address, then from wide to narrow: what covers a prefix is the last one kept.
+            list.sort_unstable_by_key(|prefix| (prefix.addr(), prefix.prefix_len()));
             let mut kept: Vec<IpNet> = Vec::with_capacity(list.len());
             for prefix in list.iter() {
                 // A prefix of everything means less than what is inside it (see `covers`), so it swallows nothing.
-                if !kept.iter().any(|wider| wider == prefix || (wider.prefix_len() > 0 && wider.contains(prefix))) {
+                let swallows = |wider: &IpNet| wider == prefix || (wider.prefix_len() > 0 && wider.contains(prefix));
+                if !kept.last().is_some_and(swallows) {
                     kept.push(*prefix);
                 }
             }

@@ -244,7 +244,7 @@ pub fn cleanup(settings: &Settings) -> Result<CleanupReport, AgentError> {
     let _lock = only_one(&settings.agent.run_dir)?;
     let mut report = CleanupReport::default();
     if settings.datapath.bpffs.exists() {
-        report.programs = nexin_datapath::Datapath::open(&options(settings))?.uninstall(true)?;
+        report.programs = nexin_datapath::clean_up(&settings.datapath.bpffs, true)?;
     }
     let swept = runtime()?.block_on(async {
         let wiring = Wiring::open(Netns::current()?)?;

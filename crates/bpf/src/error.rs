@@ -50,10 +50,10 @@ impl Error {
             }
             Self::Verifier { .. } => "Report it with this log and the kernel's version (`uname -r`).",
             Self::Full { .. } => {
-                "Raise the map's size in the agent's settings and restart the agent with `--rebuild-maps`."
+                "Raise the map's size in the settings (datapath.*_entries); it takes effect on new maps, after `nexin agent --clean-up`."
             }
             Self::Layout { .. } => {
-                "Start the version that made the pins, or remove them with `nexin agent --cleanup` (stops traffic)."
+                "Start the version that made the pins, or remove them with `nexin agent --clean-up` (stops traffic)."
             }
             Self::Mount { .. } => "Mount one: mount -t bpf bpf /sys/fs/bpf.",
             Self::Attach { .. } => {

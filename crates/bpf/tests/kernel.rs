@@ -1,5 +1,6 @@
 //! This crate against the running kernel: maps, programs, links. Needs root. Each test has network and mount namespaces
 //! of its own, which end with its thread.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails with a message and a line")]
 
 #[path = "common/isolated.rs"]
 mod isolated;

@@ -1,8 +1,15 @@
 //! From desired to kernel, in the order that never shows a packet half of anything:
 //!
-//! 1. policies, each beside what is in force; 2. devices and prefixes; 3. addresses that go; 4. endpoints, each switched to
-//! its policies by one store; 5. addresses that come or change; 6. the epoch, once; 7. programs on devices; 8. programs
-//! and policies nobody wants any more. What is freed is reused only after a grace period ([`crate::Datapath::sweep`]).
+//! 1. policies, each beside what is in force
+//! 2. devices and prefixes
+//! 3. addresses that go
+//! 4. endpoints, each switched to its policies by one store
+//! 5. addresses that come or change
+//! 6. the epoch, once
+//! 7. programs on devices
+//! 8. programs and policies that nobody wants any more
+//!
+//! What is freed is used again only after a grace period ([`crate::Datapath::sweep`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -12,7 +19,7 @@ use nexin_policy::tables::PolicyKey;
 
 use crate::desired::{Desired, EndpointSpec};
 use crate::error::{Error, Result};
-use crate::links::ProgramKind;
+use crate::links::{self, ProgramKind};
 use crate::policy::Ensured;
 use crate::tables::Changed;
 use crate::{Datapath, NX};
@@ -158,7 +165,7 @@ impl Datapath {
         }
         report.detached = self.links.retain(&wanted)?;
         if !std::mem::replace(&mut self.strays_removed, true) {
-            report.detached += self.links.remove_strays(&wanted)?;
+            report.detached += links::remove_strays(&wanted)?;
         }
         Ok(())
     }

@@ -127,6 +127,9 @@ pub(crate) struct Flows {
     interval: Duration,
 }
 
+/// An entry as the kernel has it, and what it means.
+type Listed<F> = (<<F as Family>::Ct as KernelMap>::Key, CtEntry, Flow);
+
 struct Tracked<F: Family> {
     ct: Map<F::Ct>,
     nat: Map<F::Nat>,
@@ -273,7 +276,7 @@ impl<F: Family> Tracked<F> {
         Ok(self.nat.remove_many(&gone)?)
     }
 
-    fn list(&self, jiffies: &Jiffies, filter: &FlowFilter) -> Result<Vec<(<F::Ct as KernelMap>::Key, CtEntry, Flow)>> {
+    fn list(&self, jiffies: &Jiffies, filter: &FlowFilter) -> Result<Vec<Listed<F>>> {
         let now = jiffies.now()?;
         let addresses = self.nat_addresses()?;
         let mut found = Vec::new();

@@ -36,7 +36,7 @@ impl Error {
         match self {
             Self::Kernel(e) => e.next_step(),
             Self::TableFull { .. } => {
-                "Raise the table's size in the settings (datapath.entries) and restart with `--rebuild-maps`, or use fewer distinct policies."
+                "Use fewer distinct policies, or raise the table's size in the settings (datapath.*_entries): stop the agent, run `nexin agent --clean-up`, start it again."
             }
             Self::NoSuchPolicy(_) | Self::BadEndpoint(_) => "This is a bug of the agent; report it with this message.",
             Self::TooManyNatAddresses => "Set the masquerading address of the devices explicitly.",

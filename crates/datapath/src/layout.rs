@@ -10,9 +10,9 @@ use nexin_bpf::bpffs;
 
 use crate::error::Result;
 
-/// The directory of this version's pins.
-pub(crate) fn dir(bpffs: &Path) -> PathBuf {
-    bpffs.join(format!("v{LAYOUT}"))
+/// The directory of a version's pins.
+pub(crate) fn dir(bpffs: &Path, version: u32) -> PathBuf {
+    bpffs.join(format!("v{version}"))
 }
 
 /// Layout versions found under `bpffs` that are not this one's.

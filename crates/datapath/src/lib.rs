@@ -55,7 +55,6 @@ pub struct Datapath {
     /// Held as long as this value lives, so that no second agent uses the same pins.
     _lock: File,
     bpffs: PathBuf,
-    dir: PathBuf,
     policies: policy::PolicyStore,
     tables: tables::Tables,
     links: links::Links,
@@ -87,7 +86,7 @@ impl Datapath {
     /// Loads this version's programs over the pinned maps of an earlier process, or over new ones, and switches existing
     /// links to them. Nothing is cleaned up before the first [`Datapath::apply`].
     pub fn open(options: &Options) -> Result<Self> {
-        let dir = layout::dir(&options.bpffs);
+        let dir = layout::dir(&options.bpffs, nexin_abi::LAYOUT);
         bpffs::ensure(&dir)?;
         let lock = lock(&dir)?;
         let jiffies = Jiffies::new()?;
@@ -96,7 +95,7 @@ impl Datapath {
         let in_use: BTreeSet<u32> = endpoints.iter().flat_map(|(_, e)| [e.ingress_policy, e.egress_policy]).collect();
         let policies = policy::PolicyStore::open(&kernel, &in_use)?;
         let tables = tables::Tables::open(&kernel)?;
-        let links = links::Links::adopt(&dir.join("links"), options.attach, &kernel)?;
+        let links = links::Links::adopt(&links::dir(&dir), options.attach, &kernel)?;
         let wrong_size = |name: &&String| {
             kernel.raw_map(name).is_ok_and(|map| Some(&map.max_entries()) != options.entries.get(*name))
         };
@@ -116,7 +115,6 @@ impl Datapath {
             kernel,
             _lock: lock,
             bpffs: options.bpffs.clone(),
-            dir,
             policies,
             tables,
             links,
@@ -161,18 +159,28 @@ impl Datapath {
         Ok(true)
     }
 
-    /// Takes all programs off all devices and removes all pins of this layout: traffic of workloads stops or flows
-    /// unpoliced, as the node's routes have it. With `other_layouts` those go too.
-    pub fn uninstall(mut self, other_layouts: bool) -> Result<usize> {
-        let detached = self.links.clear()?;
-        bpffs::remove_all(&self.dir)?;
-        if other_layouts {
-            for version in layout::others(&self.bpffs)? {
-                bpffs::remove_all(&self.bpffs.join(format!("v{version}")))?;
-            }
-        }
-        Ok(detached)
+    /// As [`clean_up`], for an agent that is running: returns how many programs it took off.
+    pub fn uninstall(self, other_layouts: bool) -> Result<usize> {
+        let bpffs = self.bpffs.clone();
+        drop(self);
+        clean_up(&bpffs, other_layouts)
     }
+}
+
+/// Takes all programs off all devices and removes the pins of this layout (with `other_layouts` of all) under `bpffs`. Traffic
+/// of workloads stops, or flows unpoliced, as the node's routes have it. Needs no program to load, so it also cleans up after
+/// a version that this one cannot take over. Returns how many programs it took off.
+pub fn clean_up(bpffs: &Path, other_layouts: bool) -> Result<usize> {
+    let mut versions = if other_layouts { layout::others(bpffs)? } else { Vec::new() };
+    versions.push(nexin_abi::LAYOUT);
+    let mut removed = 0;
+    for dir in versions.into_iter().map(|version| layout::dir(bpffs, version)).filter(|dir| dir.exists()) {
+        let lock = lock(&dir)?;
+        removed += links::remove_pinned(&links::dir(&dir))?;
+        bpffs::remove_all(&dir)?;
+        drop(lock);
+    }
+    Ok(removed + links::remove_strays(&BTreeSet::new())?)
 }
 
 /// The lock on the pins. An agent that is being replaced lets go of it when it ends, so wait a moment.

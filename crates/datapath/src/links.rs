@@ -186,22 +186,6 @@ impl Links {
         }
     }
 
-    /// Removes our filters from interfaces where nothing of `wanted` is: an earlier process left them, and filters have no
-    /// pins by which they would be found.
-    pub(crate) fn remove_strays(&self, wanted: &BTreeSet<(u32, ProgramKind)>) -> Result<usize> {
-        let mut removed = 0;
-        for ifindex in clsact::interfaces()? {
-            for hook in [Hook::Ingress, Hook::Egress] {
-                let ours = wanted.iter().any(|(at, kind)| *at == ifindex && kind.hook() == hook);
-                if !ours && clsact::attached(ifindex, hook)?.is_some() {
-                    clsact::detach(ifindex, hook)?;
-                    removed += 1;
-                }
-            }
-        }
-        Ok(removed)
-    }
-
     /// Takes off everything that `wanted` does not name. Returns how many programs went.
     pub(crate) fn retain(&mut self, wanted: &BTreeSet<(u32, ProgramKind)>) -> Result<usize> {
         let gone: Vec<(u32, ProgramKind)> = self.attached.keys().filter(|at| !wanted.contains(at)).copied().collect();
@@ -274,12 +258,41 @@ impl Links {
     pub(crate) fn list(&self) -> impl Iterator<Item = (u32, ProgramKind)> {
         self.attached.keys().copied()
     }
+}
 
-    /// Takes every program off.
-    pub(crate) fn clear(&mut self) -> Result<usize> {
-        let nothing = BTreeSet::new();
-        Ok(self.retain(&nothing)? + self.remove_strays(&nothing)?)
+/// Removes our filters from interfaces where nothing of `wanted` is: an earlier process left them, and filters have no
+/// pins by which they would be found.
+pub(crate) fn remove_strays(wanted: &BTreeSet<(u32, ProgramKind)>) -> Result<usize> {
+    let mut removed = 0;
+    for ifindex in clsact::interfaces()? {
+        for hook in [Hook::Ingress, Hook::Egress] {
+            let ours = wanted.iter().any(|(at, kind)| *at == ifindex && kind.hook() == hook);
+            if !ours && clsact::attached(ifindex, hook)?.is_some() {
+                clsact::detach(ifindex, hook)?;
+                removed += 1;
+            }
+        }
     }
+    Ok(removed)
+}
+
+/// Takes off every program that has a link pinned in `dir`, whatever version it is. Returns how many were on a device.
+pub(crate) fn remove_pinned(dir: &Path) -> Result<usize> {
+    let mut removed = 0;
+    for name in bpffs::list(dir)? {
+        let pin = dir.join(name);
+        if let Some(link) = Link::open_pin(&pin)? {
+            removed += usize::from(link.status()?.ifindex != 0);
+            link.detach()?;
+        }
+        bpffs::unpin(&pin)?;
+    }
+    Ok(removed)
+}
+
+/// Where the links of a layout's directory are pinned.
+pub(crate) fn dir(layout: &Path) -> PathBuf {
+    layout.join("links")
 }
 
 /// bpffs refuses dots in names, which VLAN interfaces have.

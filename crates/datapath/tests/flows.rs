@@ -1,4 +1,5 @@
 //! Flows, translations, counters and events with the running kernel. Needs root.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails with a message and a line")]
 
 #[path = "../../bpf/tests/common/isolated.rs"]
 mod isolated;

@@ -1,4 +1,5 @@
 //! The datapath against the running kernel. Needs root and `ip`.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails with a message and a line")]
 
 #[path = "../../bpf/tests/common/isolated.rs"]
 mod isolated;
@@ -14,7 +15,7 @@ use nexin_abi::maps::KernelMap;
 use nexin_abi::maps::addr::{Addr4Map, AddrInfo};
 use nexin_abi::maps::policy::Classes;
 use nexin_bpf::{Hook, attached, bpffs, clsact};
-use nexin_datapath::{Attach, Datapath, Desired, DeviceSpec, EndpointSpec, Error, Options};
+use nexin_datapath::{Attach, Datapath, Desired, DeviceSpec, EndpointSpec, Error, Options, clean_up};
 use support::{Sketch, key, tables};
 
 fn options(bpffs: &Path) -> Options {
@@ -306,5 +307,28 @@ fn filters_of_a_dead_process_are_found_on_devices_nobody_wants() {
         drop(second);
         assert_eq!(Datapath::open(&options).unwrap().uninstall(false).unwrap(), 4);
         assert_eq!(clsact::attached(1, Hook::Ingress).unwrap(), None);
+    });
+}
+
+#[test]
+fn cleaning_up_needs_no_agent_and_knows_other_versions() {
+    isolated(|bpffs| {
+        let desired = node();
+        let options = options(bpffs);
+        let mut datapath = Datapath::open(&options).unwrap();
+        datapath.apply(&desired).unwrap();
+        datapath.settle(2).unwrap();
+        assert!(matches!(clean_up(&options.bpffs, false), Err(Error::Locked(_))));
+        drop(datapath);
+        let other = options.bpffs.join("v99/links");
+        std::fs::create_dir_all(&other).unwrap();
+        std::fs::rename(options.bpffs.join("v1/links/lo-to_network"), other.join("lo-another_name")).unwrap();
+        assert_eq!(Datapath::open(&options).unwrap().adopted().other_layouts, [99]);
+        assert_eq!(clean_up(&options.bpffs, false).unwrap(), 5);
+        assert_eq!(bpffs::list(&options.bpffs).unwrap(), ["v99"]);
+        assert_eq!(attached(1, Hook::Egress).unwrap().len(), 1, "what another version attached is left alone");
+        assert_eq!(clean_up(&options.bpffs, true).unwrap(), 1);
+        assert_eq!(bpffs::list(&options.bpffs).unwrap(), [""; 0]);
+        assert_eq!(attached(1, Hook::Egress).unwrap(), [0u32; 0]);
     });
 }

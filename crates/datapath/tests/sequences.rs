@@ -1,4 +1,5 @@
 //! Any sequence of desired states leaves the kernel as the last one alone would. Needs root.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails with a message and a line")]
 
 #[path = "../../bpf/tests/common/isolated.rs"]
 mod isolated;
@@ -11,9 +12,8 @@ use std::path::Path;
 use isolated::isolated;
 use nexin_abi::Identity;
 use nexin_abi::maps::addr::AddrInfo;
-use nexin_abi::maps::policy::Decision;
 use nexin_datapath::{Datapath, Desired, EndpointSpec, Options};
-use nexin_verdict::Tables;
+use nexin_verdict::{Tables, protocol};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use support::{Dump, Sketch, dump, key, tables, without_epoch};
@@ -75,7 +75,16 @@ fn desired(state: &State) -> Desired {
 }
 
 /// What the kernel holds, with numbers and indices replaced by what they mean, since those depend on history.
-fn meaning(datapath: &Datapath, desired: &Desired) -> (Dump, Vec<Vec<Option<Decision>>>, Vec<(&'static str, u32)>) {
+#[derive(Debug, PartialEq)]
+struct Meaning {
+    maps: Dump,
+    /// Action and rule for each endpoint, direction, identity and port; `None` where nothing isolates.
+    verdicts: Vec<Option<(u8, u32)>>,
+    /// Entries in use of each table: nothing is leaked and nothing is stored twice.
+    used: Vec<(&'static str, u32)>,
+}
+
+fn meaning(datapath: &Datapath, desired: &Desired) -> Meaning {
     let mut maps = without_epoch(dump(datapath));
     for numbered in ["nx_policy", "nx_class", "nx_decision", "nx_ports", "nx_block", "nx_verdict", "nx_endpoint"] {
         maps.remove(numbered);
@@ -85,22 +94,16 @@ fn meaning(datapath: &Datapath, desired: &Desired) -> (Dump, Vec<Vec<Option<Deci
     for &number in desired.endpoints.keys() {
         let (ingress, egress) = datapath.endpoint_policies(number).expect("desired endpoint");
         for policy in [ingress, egress] {
-            let ask = |identity: u32, port: u16| {
-                let verdict =
-                    nexin_verdict::decide(&kernel, policy, Identity(identity), nexin_verdict::protocol::TCP, port);
-                verdict.map(|v| Decision {
-                    other: nexin_abi::maps::policy::Slot(v.rule << 8 | u32::from(v.action)),
-                    ..Decision::default()
-                })
-            };
-            let isolated = policy != 0;
-            assert_eq!(isolated, kernel.policy(policy).is_some_and(|policy| policy.loaded == 1));
-            let pairs = IDENTITIES.chain([999]).flat_map(|identity| PORTS.map(|port| (identity, port)));
-            verdicts.push(pairs.map(|(identity, port)| isolated.then(|| ask(identity, port)).flatten()).collect());
+            assert_eq!(policy != 0, kernel.policy(policy).is_some_and(|policy| policy.loaded == 1));
+            for (identity, port) in IDENTITIES.chain([999]).flat_map(|identity| PORTS.map(|port| (identity, port))) {
+                let verdict = nexin_verdict::decide(&kernel, policy, Identity(identity), protocol::TCP, port);
+                let isolated = verdict.filter(|_| policy != 0);
+                verdicts.push(isolated.map(|verdict| (verdict.action, verdict.rule)));
+            }
         }
     }
     let used = datapath.pressure().iter().map(|pressure| (pressure.map, pressure.used)).collect();
-    (maps, verdicts, used)
+    Meaning { maps, verdicts, used }
 }
 
 fn open(bpffs: &Path, name: &str) -> Datapath {
@@ -174,9 +177,7 @@ fn a_verdict_is_never_wrong_while_policies_change() {
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     let before = config.get(&0).unwrap();
                     let policy = endpoints.get(&1).unwrap().unwrap().ingress_policy;
-                    let ask = |identity| {
-                        nexin_verdict::decide(&kernel, policy, Identity(identity), nexin_verdict::protocol::TCP, 80)
-                    };
+                    let ask = |identity| nexin_verdict::decide(&kernel, policy, Identity(identity), protocol::TCP, 80);
                     let (allowed, denied) = (ask(256), ask(257));
                     // A packet is inside an RCU section, which the sweep waits for; this reader is not, so what it saw counts
                     // only if no apply was completed meanwhile.

@@ -84,25 +84,4 @@ pub(crate) enum Verb {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_tree_is_consistent() {
-        let command = Cli::command();
-        command.clone().debug_assert();
-        let silent: Vec<&str> =
-            command.get_subcommands().filter(|verb| verb.get_about().is_none()).map(|verb| verb.get_name()).collect();
-        assert!(silent.is_empty(), "verbs without help: {silent:?}");
-    }
-
-    #[test]
-    fn no_color_takes_any_text() {
-        let plain = |args: &[&str]| Cli::try_parse_from(args).map(|cli| cli.global.no_color).ok();
-        assert_eq!(plain(&["nexin", "--no-color", "status"]), Some(true));
-        assert_eq!(is_set("0"), Ok(true));
-        assert_eq!(is_set(""), Ok(false));
-    }
-}
+mod tests;

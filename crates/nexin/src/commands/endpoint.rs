@@ -66,6 +66,7 @@ pub(crate) struct Workload {
     /// Name of the workload
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// Its Kubernetes namespace
     #[arg(short, long, default_value = "default")]
     pub(crate) namespace: String,
     /// A label; give it once for each
@@ -74,11 +75,13 @@ pub(crate) struct Workload {
     /// A port with a name that policies may use
     #[arg(long = "port", value_name = "NAME=PORT/PROTO", value_parser = named_port)]
     pub(crate) ports: Vec<NamedPort>,
+    /// Its service account, which policies may select on
     #[arg(long, value_name = "NAME")]
     pub(crate) service_account: Option<String>,
     /// An address of the node's pool; any free one when left out
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) ipv4: Option<Ipv4Addr>,
+    /// The same for IPv6
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) ipv6: Option<Ipv6Addr>,
 }

@@ -89,6 +89,12 @@ fn direction(text: &mut String, peer: &str, answer: &DirectionAnswer, style: Sty
         text.push_str(&format!(": no rule allows it, and it is isolated by {}", list(&answer.isolated_by)));
     }
     text.push('\n');
+    // Where a rule decides, it is marked below.
+    let unsaid =
+        answer.enforced && answer.verdict != Verdict::DefaultDeny && !answer.rules.iter().any(|rule| rule.winner);
+    if unsaid && !answer.reason.is_empty() {
+        text.push_str(&style.dim(&format!("    {}\n", answer.reason)));
+    }
     for rule in &answer.rules {
         let mark = if rule.winner { style.paint(Paint::Strong, "=>") } else { "  ".to_owned() };
         let shadow = if rule.shadow { " (shadow)" } else { "" };
@@ -134,6 +140,7 @@ mod tests {
             verdict,
             rules: Vec::new(),
             isolated_by: Vec::new(),
+            reason: String::new(),
             shadow_verdict: None,
             kernel_verdict: None,
         }

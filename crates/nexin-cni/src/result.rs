@@ -58,7 +58,7 @@ pub(crate) fn of_chain(config: &Config, attachment: &Attachment) -> Result<Value
     if interfaces.clone().any(|one| taken(&one)) {
         let message = format!("an earlier plugin of network {} has already made {}", config.name, attachment.interface);
         return Err(Error::new(Code::InvalidConfig, message)
-            .hint("put nexin-cni first in the list of plugins; portmap, bandwidth and tuning come after it"));
+            .hint("put nexin-cni first in the list of plugins; tuning, bandwidth and others come after it"));
     }
     Ok(previous.clone())
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nexin_model::{CLUSTER_LABEL, KeyMatch, Label, Requirement, Selector, Source};
 
 use crate::rule::{CidrScope, Entity, FqdnPattern};
@@ -88,7 +88,16 @@ impl CidrMatch {
     pub(super) fn matches(&self, place: &Place, mode: CidrMatchMode) -> bool {
         let in_scope =
             place.is_world() || self.scope == CidrScope::Everything || if place.node { mode.nodes } else { mode.pods };
-        in_scope && self.prefixes.iter().any(|prefix| self.covers(*prefix, place, mode))
+        // Prefixes do not overlap but for those of everything: of the others only the last one up to an address can hold it.
+        let everything = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+        let everything = everything.into_iter().filter(|prefix| self.prefixes.binary_search(prefix).is_ok());
+        let nearest = place.prefixes.iter().filter_map(|address| self.last_up_to(*address));
+        in_scope && everything.chain(nearest).any(|prefix| self.covers(prefix, place, mode))
+    }
+
+    fn last_up_to(&self, address: IpNet) -> Option<IpNet> {
+        let after = self.prefixes.partition_point(|prefix| *prefix <= address);
+        self.prefixes.get(after.checked_sub(1)?).copied()
     }
 
     fn covers(&self, prefix: IpNet, place: &Place, mode: CidrMatchMode) -> bool {

@@ -77,9 +77,11 @@ impl Narrator {
         println!("   export NEXIN_SOCKET={RUN_DIR}/{name}/node/run/nexin.sock");
         println!("   {nexin} lab status");
         println!("   {nexin} monitor &");
-        println!("   {nexin} lab exec xwing -- curl -m 2 -X POST http://DEATHSTAR/cgi-bin/request-landing");
+        println!("   {nexin} lab exec tiefighter -- curl -m 2 -X POST http://10.200.0.2/cgi-bin/request-landing");
         println!("   {nexin} policy explain xwing deathstar 80/TCP");
-        println!("   {nexin} run -l org=empire -l class=shuttle -- sh");
+        println!(
+            "   {nexin} run -l org=empire -l class=shuttle -- curl -m 2 -X POST http://10.200.0.2/cgi-bin/request-landing"
+        );
         println!("   {nexin} lab down");
     }
 }

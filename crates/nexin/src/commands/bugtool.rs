@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 use nexin_api::Client;
-use nexin_api::v1::{ConfigReply, CtQuery, MonitorFilter, Timestamp};
+use nexin_api::v1::{ConfigReply, CtQuery, MapInfo, MapKind, MonitorFilter, Timestamp};
 use serde::Serialize;
 
 use super::Context;
@@ -72,7 +72,8 @@ async fn collect(archive: &mut Archive, client: &Client, args: &Bugtool) -> io::
     archive.answer("ct.json", client.conntrack(&CtQuery { endpoint: None, limit: Some(CT_LIMIT) }).await)?;
     archive.answer("metrics.json", client.metrics().await)?;
     let maps = client.maps().await;
-    for map in maps.iter().flatten() {
+    let has_entries = |map: &&MapInfo| !matches!(map.kind, MapKind::RingBuf | MapKind::PerCpuArray);
+    for map in maps.iter().flatten().filter(has_entries) {
         archive.answer(&format!("maps/{}.json", map.name), client.map(&map.name).await)?;
     }
     archive.answer("maps.json", maps)?;

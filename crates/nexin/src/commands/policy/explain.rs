@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use nexin_api::Client;
 use nexin_api::v1::{
     Direction, DirectionAnswer, ExplainQuery, ExplainReply, Labels, PeerRef, PolicyRef, PortProtocol, Verdict,
 };
 
 use super::super::Context;
-use super::super::endpoint::short_labels;
+use super::super::endpoint::{self, short_labels};
 use super::super::monitor::{verdict_name, verdict_paint};
 use super::offline;
 use crate::error::Result;
@@ -35,10 +36,25 @@ pub(crate) async fn explain(context: &Context, args: &Explain) -> Result<ExitCod
     let query = ExplainQuery { from: args.from.clone(), to: args.to.clone(), port: args.port };
     let reply = match &args.offline {
         Some(file) => offline::explain(file, args.case.as_deref(), &query)?,
-        None => context.client()?.explain(&query).await?,
+        None => ask(&context.client()?, &query).await?,
     };
     context.out.show(&reply, |style| render(&query, &reply, style))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A name that nobody has is answered with the one that was probably meant.
+async fn ask(client: &Client, query: &ExplainQuery) -> Result<ExplainReply> {
+    match client.explain(query).await {
+        Err(error) if error.is_not_found() => {
+            for peer in [&query.from, &query.to] {
+                if let PeerRef::Workload { namespace, name } = peer {
+                    endpoint::find(client, &format!("{namespace}/{name}")).await?;
+                }
+            }
+            Err(error.into())
+        }
+        answer => Ok(answer?),
+    }
 }
 
 fn render(query: &ExplainQuery, reply: &ExplainReply, style: Style) -> String {

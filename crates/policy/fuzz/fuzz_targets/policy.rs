@@ -1,4 +1,4 @@
-//! Any text as policy documents: an answer, never a panic. `cargo +nightly fuzz run policy` in `crates/policy`.
+//! Any text as policy documents: an answer, never a panic. `./x test fuzz` runs it.
 //!
 //! The same entry point runs in the ordinary tests over the seeds and their mutations (`tests/input/hostile.rs`).
 #![no_main]

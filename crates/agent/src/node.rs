@@ -81,3 +81,102 @@ fn device(link: &Link, view: &NodeView, masquerade: bool) -> DeviceSpec {
 fn usable(address: &Address) -> bool {
     address.global && !address.tentative && !address.deprecated
 }
+
+#[cfg(test)]
+mod tests {
+    use nexin_netlink::Route;
+
+    use super::*;
+
+    fn link(index: u32, name: &str, alias: Option<&str>) -> Link {
+        Link {
+            index,
+            name: name.into(),
+            alias: alias.map(str::to_owned),
+            mac: None,
+            mtu: 1400 + index,
+            up: true,
+            loopback: name == "lo",
+            ethernet: name != "tun0",
+            veth: false,
+            forwarding_v4: None,
+            forwarding_v6: None,
+            peer_index: None,
+            master: None,
+        }
+    }
+
+    fn address(ifindex: u32, net: &str) -> Address {
+        Address {
+            ifindex,
+            net: net.parse().unwrap(),
+            global: true,
+            secondary: false,
+            tentative: false,
+            deprecated: false,
+            temporary: false,
+            ours: false,
+        }
+    }
+
+    fn default_route(ifindex: u32) -> Route {
+        Route {
+            destination: "0.0.0.0/0".parse().unwrap(),
+            gateway: None,
+            ifindex: Some(ifindex),
+            source: None,
+            table: 254,
+            protocol: 3,
+            metric: 0,
+            unicast: true,
+        }
+    }
+
+    fn view() -> NodeView {
+        NodeView {
+            links: vec![
+                link(1, "lo", None),
+                link(2, "eth0", None),
+                link(3, "nx00000001", Some("nexin:c/eth0")),
+                link(4, "tun0", None),
+            ],
+            addresses: vec![
+                Address { secondary: true, ..address(2, "192.0.2.9/24") },
+                address(2, "192.0.2.1/24"),
+                Address { tentative: true, ..address(2, "2001:db8::1/64") },
+                address(3, "10.0.0.9/32"),
+                address(4, "198.51.100.1/32"),
+            ],
+            routes: vec![default_route(2)],
+        }
+    }
+
+    #[test]
+    fn the_device_with_the_default_route_is_chosen_and_masquerades_with_its_first_address() {
+        let node = Node::from_view(&view(), &NetworkSettings::default());
+        assert_eq!(node.devices.keys().collect::<Vec<_>>(), [&2]);
+        let device = &node.devices[&2];
+        assert_eq!(device.masquerade_v4, Some([192, 0, 2, 1].into()));
+        assert_eq!((device.masquerade_v6, device.mtu, node.mtu()), (None, 1402, 1402));
+        let own: Vec<IpAddr> =
+            ["192.0.2.1", "192.0.2.9", "198.51.100.1", "2001:db8::1"].map(|ip| ip.parse().unwrap()).into();
+        assert_eq!(node.addresses.into_iter().collect::<Vec<_>>(), own);
+    }
+
+    #[test]
+    fn settings_name_devices_and_switch_masquerading_off() {
+        let settings = NetworkSettings {
+            devices: vec!["tun0".into(), "eth7".into()],
+            masquerade: false,
+            ..NetworkSettings::default()
+        };
+        let node = Node::from_view(&view(), &settings);
+        assert_eq!((node.devices[&4].no_l2, node.devices[&4].masquerade_v4), (true, None));
+        assert_eq!((node.devices.len(), node.missing_devices), (1, vec!["eth7".to_owned()]));
+    }
+
+    #[test]
+    fn a_node_without_devices_uses_the_usual_mtu() {
+        assert_eq!(Node::default().mtu(), 1500);
+    }
+}

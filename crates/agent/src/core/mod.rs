@@ -23,7 +23,7 @@ use nexin_policy::engine::{AllowLocalhost, CidrMatchMode, Config, Enforcement};
 use nexin_policy::rule::{DocumentKey, LowerOptions};
 use nexin_runtime::settings::Choice;
 
-pub(crate) use endpoints::{CoreEndpoint, EndpointError, Reserved, Wired};
+pub(crate) use endpoints::{CoreEndpoint, EndpointError, Reserved, Wired, wire_labels};
 pub(crate) use policies::{PolicyError, UploadText, applied_reply, policy_ref, problem};
 pub(crate) use questions::{Explained, QuestionError, verdict};
 

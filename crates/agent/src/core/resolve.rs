@@ -11,7 +11,7 @@ use nexin_policy::engine::IdentitySpec;
 use nexin_policy::tables::PolicyKey;
 
 use super::Core;
-use super::endpoints::{EndpointError, wire_labels};
+use super::endpoints::EndpointError;
 use crate::events::{RuleEntry, Workload};
 use crate::identities::{NoNumber, named_ports};
 
@@ -221,13 +221,13 @@ impl Core {
         let record = &endpoint.record;
         self.directory.set_workload(id, Workload { name: format!("{}/{}", record.namespace, record.name) });
         if let Some(spec) = self.engine.identity(endpoint.identity) {
-            self.directory.set_identity(endpoint.identity, wire_labels(&spec.labels));
+            self.directory.set_identity(endpoint.identity, spec.labels.clone());
         }
     }
 
     /// Event readers see all identities, endpoints and rules as they are now.
     fn publish_everything(&self) {
-        let identities = self.engine.identities().map(|(id, spec)| (id, wire_labels(&spec.labels)));
+        let identities = self.engine.identities().map(|(id, spec)| (id, spec.labels.clone()));
         self.directory.set_identities(identities);
         for id in self.endpoints.keys() {
             self.publish_endpoint(*id);

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use nexin_api::v1::{Labels, PolicyRef};
-use nexin_model::Identity;
+use nexin_model::{Identity, LabelSet};
 use nexin_policy::rule::Rule;
 
-use crate::core::policy_ref;
+use crate::core::{policy_ref, wire_labels};
 
 /// A local endpoint's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,14 +40,15 @@ impl RuleEntry {
 
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
-    identities: HashMap<Identity, Arc<Labels>>,
+    /// Shared with the engine: ten thousand identities cost no second copy.
+    identities: HashMap<Identity, LabelSet>,
     workloads: HashMap<u16, Workload>,
     rules: HashMap<u32, RuleEntry>,
 }
 
 impl Directory {
     pub(crate) fn labels(&self, identity: Identity) -> Labels {
-        self.identities.get(&identity).map(|labels| Labels::clone(labels)).unwrap_or_default()
+        self.identities.get(&identity).map(wire_labels).unwrap_or_default()
     }
 
     pub(crate) fn workload(&self, endpoint: u16) -> Option<&Workload> {
@@ -72,16 +73,16 @@ impl SharedDirectory {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn set_identity(&self, identity: Identity, labels: Labels) {
-        self.write().identities.insert(identity, Arc::new(labels));
+    pub(crate) fn set_identity(&self, identity: Identity, labels: LabelSet) {
+        self.write().identities.insert(identity, labels);
     }
 
     pub(crate) fn remove_identity(&self, identity: Identity) {
         self.write().identities.remove(&identity);
     }
 
-    pub(crate) fn set_identities(&self, identities: impl Iterator<Item = (Identity, Labels)>) {
-        self.write().identities = identities.map(|(identity, labels)| (identity, Arc::new(labels))).collect();
+    pub(crate) fn set_identities(&self, identities: impl Iterator<Item = (Identity, LabelSet)>) {
+        self.write().identities = identities.collect();
     }
 
     pub(crate) fn set_workload(&self, endpoint: u16, workload: Workload) {

@@ -230,14 +230,15 @@ mod tests {
 
     use nexin_abi::{Addr4, Be16};
     use nexin_api::v1::PolicyKind;
+    use nexin_model::Label;
 
     use super::super::directory::{RuleEntry, SharedDirectory, Workload};
     use super::*;
 
     fn directory() -> SharedDirectory {
         let directory = SharedDirectory::default();
-        directory.set_identity(Identity(300), Labels::from_iter([("k8s:app", "xwing")]));
-        directory.set_identity(Identity(301), Labels::from_iter([("k8s:app", "deathstar")]));
+        directory.set_identity(Identity(300), [Label::k8s("app", "xwing")].into_iter().collect());
+        directory.set_identity(Identity(301), [Label::k8s("app", "deathstar")].into_iter().collect());
         directory.set_workload(7, Workload { name: "space/deathstar".into() });
         let policy = PolicyRef {
             kind: PolicyKind::CiliumNetworkPolicy,

@@ -69,12 +69,13 @@ impl<S: Send + Sync> FromRequest<S> for Text {
     }
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Params<T> {
     type Rejection = ErrorBody;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ErrorBody> {
+    fn from_request_parts(parts: &mut Parts, _state: &S) -> impl Future<Output = Result<Self, ErrorBody>> + Send {
         let query = Query::<T>::try_from_uri(&parts.uri);
-        query.map(|query| Self(query.0)).map_err(|rejection| misfit("the query", &rejection.body_text()))
+        let query = query.map(|query| Self(query.0));
+        std::future::ready(query.map_err(|rejection| misfit("the query", &rejection.body_text())))
     }
 }
 

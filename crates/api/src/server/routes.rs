@@ -45,8 +45,8 @@ pub(super) fn router<H: Handler>(handler: H, stop: CancellationToken) -> Router 
         )
         .route("/v1/metrics", get(metrics::<H>))
         .route("/openapi.json", get(async || axum::Json(document())))
-        .fallback(unknown_path)
-        .method_not_allowed_fallback(wrong_method)
+        .fallback(async |uri: Uri| unknown_path(&uri))
+        .method_not_allowed_fallback(async |method: Method, uri: Uri| wrong_method(&method, &uri))
         .with_state(Context { handler, stop })
 }
 
@@ -151,7 +151,7 @@ fn empty(answer: Result<(), ErrorBody>) -> Response {
     }
 }
 
-async fn unknown_path(uri: Uri) -> ErrorBody {
+fn unknown_path(uri: &Uri) -> ErrorBody {
     let error = ErrorBody::new(ErrorCode::NotFound, format!("there is nothing at {}", uri.path()));
     match nearest(uri.path(), OPERATIONS.iter().map(|operation| operation.path)) {
         Some(meant) => error.hint(format!("did you mean {meant}?")),
@@ -159,7 +159,7 @@ async fn unknown_path(uri: Uri) -> ErrorBody {
     }
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> Response {
+fn wrong_method(method: &Method, uri: &Uri) -> Response {
     let message = format!("{} does not take {method}", uri.path());
     let error = ErrorBody::new(ErrorCode::BadRequest, message).hint("GET /openapi.json lists every path and method");
     (StatusCode::METHOD_NOT_ALLOWED, axum::Json(error)).into_response()

@@ -18,7 +18,7 @@ pub struct Field {
     pub key: &'static str,
     pub doc: &'static str,
     /// The Rust type, as declared.
-    pub rust_type: &'static str,
+    pub declared: &'static str,
     /// As it would stand in the TOML file.
     pub default: String,
 }
@@ -64,9 +64,9 @@ pub enum SettingsError {
     #[error("the settings file {} is not TOML: {source}", path.display())]
     Syntax { path: PathBuf, source: Box<toml::de::Error> },
     #[error("no setting is called {key} ({origin}){}", hint(suggestion))]
-    UnknownKey { key: String, origin: Origin, suggestion: Option<String> },
-    #[error("setting {key} ({origin}) does not take {value}: {reason} (wanted: {kind})")]
-    BadValue { key: &'static str, origin: Origin, value: String, kind: &'static str, reason: String },
+    NoSuchKey { key: String, origin: Origin, suggestion: Option<String> },
+    #[error("setting {key} ({origin}) does not take {value}: {reason} (wanted: {declared})")]
+    BadValue { key: &'static str, origin: Origin, value: String, declared: &'static str, reason: String },
     #[error("settings contradict each other: {reason}")]
     Contradiction { reason: String },
 }
@@ -141,7 +141,7 @@ impl Sources {
         let unknown = given.iter().find(|(key, _)| !fields.iter().any(|field| field.key == key.as_str()));
         if let Some((key, (_, origin))) = unknown {
             let suggestion = nearest(key, fields.iter().map(|field| field.key)).map(str::to_owned);
-            return Err(SettingsError::UnknownKey { key: key.clone(), origin: *origin, suggestion });
+            return Err(SettingsError::NoSuchKey { key: key.clone(), origin: *origin, suggestion });
         }
         let mut values = Values { given, origins: BTreeMap::new() };
         let settings = build(&mut values)?;
@@ -166,7 +166,7 @@ impl Sources {
                 given.insert((*key).to_owned(), (Given::Text(value.clone()), Origin::Environment));
             } else if is_ours(name) {
                 let suggestion = nearest(name, names.keys().map(String::as_str)).map(str::to_owned);
-                return Err(SettingsError::UnknownKey { key: name.clone(), origin: Origin::Environment, suggestion });
+                return Err(SettingsError::NoSuchKey { key: name.clone(), origin: Origin::Environment, suggestion });
             } else {
                 foreign.push(name.clone());
             }
@@ -199,7 +199,7 @@ impl Values {
     pub fn take<T: Serialize + DeserializeOwned>(
         &mut self,
         key: &'static str,
-        kind: &'static str,
+        declared: &'static str,
         default: T,
     ) -> Result<T, SettingsError> {
         let Some((given, origin)) = self.given.remove(key) else {
@@ -217,7 +217,7 @@ impl Values {
             }
             Err(error) => {
                 let reason = error.to_string().trim().to_owned();
-                Err(SettingsError::BadValue { key, origin, value: text, kind, reason })
+                Err(SettingsError::BadValue { key, origin, value: text, declared, reason })
             }
         }
     }
@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn unknown_keys_name_the_key_that_was_meant() {
         let suggestion = |result: Result<Loaded<Sample>, SettingsError>| match result {
-            Err(SettingsError::UnknownKey { suggestion, .. }) => suggestion,
+            Err(SettingsError::NoSuchKey { suggestion, .. }) => suggestion,
             other => panic!("{other:?}"),
         };
         assert_eq!(suggestion(load(Some("[sample]\ncuont = 1"), &[], &[])).as_deref(), Some("sample.count"));

@@ -51,7 +51,7 @@ macro_rules! section {
                 vec![$($crate::settings::Field {
                     key: concat!($section, ".", stringify!($field)),
                     doc: concat!($($doc),+).trim(),
-                    rust_type: stringify!($ty),
+                    declared: stringify!($ty),
                     default: $crate::settings::default_text(&default.$field),
                 },)+]
             }

@@ -22,7 +22,7 @@ pub use error::{Error, Result};
 pub use libc::ENODEV;
 pub use link::{Hook, Link, LinkStatus, attached};
 pub use load::{Loaded, Loader};
-pub use map::{Map, RawMap, possible_cpus};
+pub use map::{Cursor, Map, RawMap, possible_cpus};
 pub use object::object;
 pub use program::{Program, SkBuff, TestOutcome, TestRun, wait_for_programs};
 pub use ring::{Drained, Ring};

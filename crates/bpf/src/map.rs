@@ -168,29 +168,37 @@ impl<M: KernelMap> Map<M> {
 
     /// Reads the map piece by piece. An entry that changes meanwhile may be seen twice or not at all.
     pub fn visit(&self, mut piece: impl FnMut(&[M::Key], &[M::Value])) -> Result<()> {
+        let mut cursor = Cursor::default();
+        while !self.visit_more(&mut cursor, &mut piece)? {}
+        Ok(())
+    }
+
+    /// Reads the next piece, from where `cursor` stands. `true` at the end, where the cursor is at the beginning again.
+    pub fn visit_more(&self, cursor: &mut Cursor, mut piece: impl FnMut(&[M::Key], &[M::Value])) -> Result<bool> {
+        cursor.position.resize(size_of::<M::Key>().max(4), 0);
         // At the end of a hash, up to a bucket's worth more may come than fits: then the kernel says ENOSPC.
         let mut room = BATCH.min(self.raw.max_entries().max(16));
-        let mut cursor = vec![0u8; size_of::<M::Key>().max(4)];
-        let mut keys = vec![M::Key::new_zeroed(); room as usize];
-        let mut values = vec![M::Value::new_zeroed(); room as usize];
-        let mut first = true;
         loop {
-            let fd = self.raw.as_fd();
-            match sys::map_lookup_batch(fd, first, &mut cursor, keys.as_mut_bytes(), values.as_mut_bytes(), room) {
+            let mut keys = vec![M::Key::new_zeroed(); room as usize];
+            let mut values = vec![M::Value::new_zeroed(); room as usize];
+            let position = &mut cursor.position;
+            let batch = sys::map_lookup_batch(
+                self.raw.as_fd(),
+                !cursor.started,
+                position,
+                keys.as_mut_bytes(),
+                values.as_mut_bytes(),
+                room,
+            );
+            match batch {
                 Ok((count, end)) => {
                     let count = (count as usize).min(keys.len());
+                    cursor.started = !end;
                     piece(&keys[..count], &values[..count]);
-                    first = false;
-                    if end {
-                        return Ok(());
-                    }
+                    return Ok(end);
                 }
-                Err(e) if e.raw_os_error() == Some(libc::ENOSPC) => {
-                    room *= 2;
-                    keys.resize(room as usize, M::Key::new_zeroed());
-                    values.resize(room as usize, M::Value::new_zeroed());
-                }
-                Err(e) if first && no_batches(&e) => return self.visit_singly(piece),
+                Err(e) if e.raw_os_error() == Some(libc::ENOSPC) => room *= 2,
+                Err(e) if !cursor.started && no_batches(&e) => return self.visit_singly(piece).map(|()| true),
                 Err(e) if e.raw_os_error() == Some(libc::EINTR) => {}
                 Err(e) => return Err(self.raw.fail("batch lookup", e)),
             }
@@ -280,6 +288,13 @@ impl<M: KernelMap> AsFd for Map<M> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.raw.as_fd()
     }
+}
+
+/// Where a visit of a map stands.
+#[derive(Clone, Debug, Default)]
+pub struct Cursor {
+    position: Vec<u8>,
+    started: bool,
 }
 
 /// How many CPUs the kernel may ever have: the values a per-CPU entry has.

@@ -10,10 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nexin_abi::maps::addr::AddrInfo;
+use nexin_abi::maps::ct::v4::CtKey;
+use nexin_abi::maps::ct::{Ct4, CtEntry};
 use nexin_abi::maps::policy::{Decision, Page, Slot, Verdict};
-use nexin_abi::{Action, Identity};
-use nexin_bpf::bpffs;
-use nexin_datapath::{Attach, Datapath, Desired, EndpointSpec, Options};
+use nexin_abi::{Action, Be16, Identity};
+use nexin_bpf::clock::Jiffies;
+use nexin_bpf::{Map, bpffs};
+use nexin_datapath::{Attach, Datapath, Desired, EndpointSpec, GcReport, Options};
 use nexin_policy::tables::{Members, PolicyKey, PolicyTables};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -22,6 +25,7 @@ const ENDPOINTS: u16 = 250;
 const POLICIES: u128 = 10;
 const IDENTITIES: u32 = 10_000;
 const ROUNDS: u32 = 40;
+const FLOWS: u32 = 200_000;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -39,12 +43,17 @@ fn main() -> Result<(), Failure> {
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
+    for number in 1..=ENDPOINTS {
+        let (name, peer) = (format!("nxs{number}"), format!("nxs{number}p"));
+        let status = Command::new("ip").args(["link", "add", &name, "type", "veth", "peer", &peer]).status()?;
+        assert!(status.success(), "ip link add {name}");
+    }
     let start = Instant::now();
     let mut datapath = Datapath::open(options)?;
     println!("open, new maps          {:?}", start.elapsed());
     let empty = datapath.memory()?;
     let mut desired = state(IDENTITIES, 0);
-    println!("first apply, no devices {:?}", datapath.apply(&desired)?.elapsed);
+    println!("first apply             {:?}", datapath.apply(&desired)?.elapsed);
     let full = datapath.memory()?;
     println!("policy memory           {} KiB ({} KiB of it with no policy)", full.policy >> 10, empty.policy >> 10);
     println!("all maps                {} KiB", full.total >> 10);
@@ -71,7 +80,7 @@ fn run(options: &Options) -> Result<(), Failure> {
         let start = Instant::now();
         datapath.apply(&changed)?;
         times.push(start.elapsed());
-        datapath.gc()?;
+        walk(&mut datapath)?;
     }
     print("all 10 policies replaced", &mut times);
 
@@ -79,12 +88,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     desired = state(IDENTITIES, ROUNDS);
     desired.endpoints.clear();
     for number in 1..=100u16 {
-        let name = format!("nxs{number}");
-        let status =
-            Command::new("ip").args(["link", "add", &name, "type", "veth", "peer", &format!("{name}p")]).status()?;
-        assert!(status.success(), "ip link add {name}");
-        let ifindex = nix::net::if_::if_nametoindex(name.as_str())?;
-        desired.endpoints.insert(number, endpoint(ifindex, &name, u128::from(number) % POLICIES));
+        desired.endpoints.insert(number, endpoint(number));
         let info = AddrInfo { identity: Identity(300), endpoint: number, flags: 0 };
         desired.addresses.insert(Ipv4Addr::new(10, 1, 0, number as u8).into(), info);
         let start = Instant::now();
@@ -92,6 +96,8 @@ fn run(options: &Options) -> Result<(), Failure> {
         times.push(start.elapsed());
     }
     print("endpoint added, attached", &mut times);
+
+    collect(&mut datapath)?;
 
     let start = Instant::now();
     let repaired = datapath.repair()?.total();
@@ -109,6 +115,32 @@ fn run(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A full table of flows, half of which are over.
+fn collect(datapath: &mut Datapath) -> Result<(), Failure> {
+    let flows: Map<Ct4> = datapath.kernel().map()?;
+    let now = Jiffies::new()?.now()?;
+    let entries: Vec<(CtKey, CtEntry)> = (0..FLOWS)
+        .map(|n| {
+            let key = CtKey {
+                low: Ipv4Addr::from(0x0a00_0000 + n % 5000).into(),
+                high: Ipv4Addr::from(0xc000_0000 + n).into(),
+                low_port: Be16::new(1024 + (n % 60_000) as u16),
+                high_port: Be16::new(443),
+                protocol: 6,
+                reserved: [0; 3],
+            };
+            let expires = if n % 2 == 0 { now.wrapping_add(1_000_000) } else { now.wrapping_sub(1000) };
+            (key, CtEntry { expires, state: 1, ..CtEntry::default() })
+        })
+        .collect();
+    flows.set_many(&entries)?;
+    let report = walk(datapath)?;
+    println!("collect {FLOWS} flows   {:?} ({} ended)", report.elapsed, report.expired);
+    let report = walk(datapath)?;
+    println!("walk {} flows      {:?}", report.flows, report.elapsed);
+    Ok(())
+}
+
 fn print(what: &str, times: &mut [Duration]) {
     times.sort();
     let (median, last) = (times[times.len() / 2], times[times.len() - 1]);
@@ -118,8 +150,7 @@ fn print(what: &str, times: &mut [Duration]) {
 fn state(identities: u32, rule: u32) -> Desired {
     let mut desired = Desired::default();
     for number in 1..=ENDPOINTS {
-        let spec = endpoint(100_000 + u32::from(number), "none", u128::from(number) % POLICIES);
-        desired.endpoints.insert(number, spec);
+        desired.endpoints.insert(number, endpoint(number));
     }
     for policy in 0..POLICIES {
         desired.policies.insert(PolicyKey(policy), Arc::new(tables(policy, identities, rule)));
@@ -131,10 +162,12 @@ fn state(identities: u32, rule: u32) -> Desired {
     desired
 }
 
-fn endpoint(ifindex: u32, ifname: &str, policy: u128) -> EndpointSpec {
+fn endpoint(number: u16) -> EndpointSpec {
+    let ifname = format!("nxs{number}");
+    let policy = u128::from(number) % POLICIES;
     EndpointSpec {
-        ifindex,
-        ifname: ifname.to_owned(),
+        ifindex: nix::net::if_::if_nametoindex(ifname.as_str()).unwrap_or(0),
+        ifname,
         identity: Identity(300),
         mac: [2, 0, 0, 0, 0, 1],
         gateway_mac: [2, 0, 0, 0, 0, 2],
@@ -174,4 +207,13 @@ fn with_member(tables: &PolicyTables, identity: u32) -> Arc<PolicyTables> {
     let mut tables = tables.clone();
     tables.members.insert(Identity(identity), 1);
     Arc::new(tables)
+}
+
+fn walk(datapath: &mut Datapath) -> Result<GcReport, Failure> {
+    loop {
+        let report = datapath.gc()?;
+        if report.complete {
+            return Ok(report);
+        }
+    }
 }

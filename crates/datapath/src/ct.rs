@@ -1,12 +1,10 @@
 //! Flows: what is tracked, what has ended, what masquerading belongs to it. Layout: `nexin_abi::maps::ct`.
 //!
-//! Programs make and refresh flows and remove closed ones; the walk here removes those that ran out of time, with their
-//! translation, and corrects the counters that only a walk can know.
+//! Programs make and refresh flows and remove closed ones; what runs out of time is collected in `gc.rs`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::{Duration, Instant};
 
 use nexin_abi::maps::KernelMap;
 use nexin_abi::maps::ct::{self, Counter, Ct4, Ct6, CtEntry, CtState};
@@ -15,8 +13,8 @@ use nexin_abi::{Addr4, Addr6, Be16};
 use nexin_bpf::clock::{Jiffies, Offset};
 use nexin_bpf::{Loaded, Map};
 
+use crate::Datapath;
 use crate::error::Result;
-use crate::{Datapath, NX};
 
 /// IP protocol number.
 pub type Protocol = u8;
@@ -102,46 +100,30 @@ impl FlowFilter {
     }
 }
 
-/// What a walk over the flows found and did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GcReport {
-    /// Flows that are alive.
-    pub flows: usize,
-    pub expired: usize,
-    /// Flows of endpoints that no longer exist.
-    pub orphaned: usize,
-    /// Translations removed, with their flow or since they had none.
-    pub translations: usize,
-    /// Half-open counters that were off.
-    pub recounted: usize,
-    pub elapsed: Duration,
-    /// When to walk again.
-    pub next: Duration,
-}
-
-/// The flow maps and what the last walk left to remember.
+/// The flow maps.
 pub(crate) struct Flows {
-    four: Tracked<V4>,
-    six: Tracked<V6>,
+    pub(crate) four: Tracked<V4>,
+    pub(crate) six: Tracked<V6>,
     pub(crate) jiffies: Jiffies,
-    interval: Duration,
 }
 
 /// An entry as the kernel has it, and what it means.
 type Listed<F> = (<<F as Family>::Ct as KernelMap>::Key, CtEntry, Flow);
 
-struct Tracked<F: Family> {
-    ct: Map<F::Ct>,
-    nat: Map<F::Nat>,
+/// Flows and translations of one family.
+pub(crate) struct Tracked<F: Family> {
+    pub(crate) ct: Map<F::Ct>,
+    pub(crate) nat: Map<F::Nat>,
     addresses: Map<F::NatAddresses>,
-    /// Translations that belonged to no flow in the last walk. A flow younger than the walk has one too.
-    suspects: HashSet<<F::Nat as KernelMap>::Key>,
-    flows: u32,
-    translations: u32,
+    /// Counted by the last walk, as far as it has come.
+    pub(crate) flows: u32,
+    /// A walk is under way.
+    pub(crate) counting: bool,
+    pub(crate) translations: u32,
 }
 
 /// The two families, which differ in keys.
-trait Family: Sized {
+pub(crate) trait Family: Sized {
     type Ct: KernelMap<Value = CtEntry, Key: Eq + Hash>;
     type Nat: KernelMap<Key: Eq + Hash>;
     type NatAddresses: KernelMap<Key = u32>;
@@ -157,8 +139,8 @@ trait Family: Sized {
     ) -> <Self::Nat as KernelMap>::Key;
 }
 
-enum V4 {}
-enum V6 {}
+pub(crate) enum V4 {}
+pub(crate) enum V6 {}
 
 macro_rules! family {
     ($family:ident, $module:ident, $addr:ty, $ip:ty, $ct:ty, $nat:ty, $addresses:ty) => {
@@ -199,81 +181,14 @@ impl<F: Family> Tracked<F> {
             ct: kernel.map()?,
             nat: kernel.map()?,
             addresses: kernel.map()?,
-            suspects: HashSet::new(),
             flows: 0,
+            counting: false,
             translations: 0,
         })
     }
 
-    fn nat_addresses(&self) -> Result<HashMap<u32, <F::NatAddresses as KernelMap>::Value>> {
+    pub(crate) fn nat_addresses(&self) -> Result<HashMap<u32, <F::NatAddresses as KernelMap>::Value>> {
         Ok(self.addresses.entries()?.into_iter().collect())
-    }
-
-    fn walk(&mut self, jiffies: &Jiffies, walk: &mut Walk<'_>) -> Result<()> {
-        let now = jiffies.now()?;
-        let addresses = self.nat_addresses()?;
-        let mut ended: Vec<(<F::Ct as KernelMap>::Key, CtEntry)> = Vec::new();
-        let mut translated = HashSet::new();
-        let mut flows = 0;
-        self.ct.visit(|keys, entries| {
-            for (key, entry) in keys.iter().zip(entries) {
-                if expired(entry, now) || !walk.keeps(entry) {
-                    ended.push((*key, *entry));
-                    continue;
-                }
-                flows += 1;
-                if entry.state & CtEntry::HALF_OPEN != 0 {
-                    *walk.half_open.entry(local(entry.source_endpoint).unwrap_or(0)).or_default() += 1;
-                }
-                translated.extend(nat_key::<F>(key, entry, &addresses));
-            }
-        })?;
-        walk.report.flows += flows as usize;
-        self.flows = flows;
-        self.end(ended, now, &addresses, walk)?;
-        walk.report.translations += self.drop_unused(&translated)?;
-        Ok(())
-    }
-
-    /// Removes flows that are still over now, with their translations.
-    fn end(
-        &mut self,
-        ended: Vec<(<F::Ct as KernelMap>::Key, CtEntry)>,
-        now: u32,
-        addresses: &HashMap<u32, <F::NatAddresses as KernelMap>::Value>,
-        walk: &mut Walk<'_>,
-    ) -> Result<()> {
-        let (mut flows, mut translations) = (Vec::new(), Vec::new());
-        for (key, _) in ended {
-            // A packet may have refreshed it since the walk saw it.
-            let Some(entry) = self.ct.get(&key)? else { continue };
-            if expired(&entry, now) {
-                walk.report.expired += 1;
-            } else if !walk.keeps(&entry) {
-                walk.report.orphaned += 1;
-            } else {
-                continue;
-            }
-            flows.push(key);
-            translations.extend(nat_key::<F>(&key, &entry, addresses));
-        }
-        self.ct.remove_many(&flows)?;
-        walk.report.translations += self.nat.remove_many(&translations)?;
-        Ok(())
-    }
-
-    /// Removes translations that no flow had in this walk and in the one before.
-    fn drop_unused(&mut self, used: &HashSet<<F::Nat as KernelMap>::Key>) -> Result<usize> {
-        let mut unused = HashSet::new();
-        let mut count = 0;
-        self.nat.visit(|keys, _| {
-            count += keys.len() as u32;
-            unused.extend(keys.iter().filter(|key| !used.contains(key)).copied());
-        })?;
-        self.translations = count;
-        let gone: Vec<_> = unused.intersection(&self.suspects).copied().collect();
-        self.suspects = unused;
-        Ok(self.nat.remove_many(&gone)?)
     }
 
     fn list(&self, jiffies: &Jiffies, filter: &FlowFilter) -> Result<Vec<Listed<F>>> {
@@ -303,26 +218,9 @@ impl<F: Family> Tracked<F> {
     }
 }
 
-/// One walk over both families.
-struct Walk<'a> {
-    /// Whether a local endpoint exists.
-    exists: &'a dyn Fn(u16) -> bool,
-    half_open: HashMap<u16, u32>,
-    report: GcReport,
-}
-
-impl Walk<'_> {
-    /// Both sides' endpoints still exist.
-    fn keeps(&self, entry: &CtEntry) -> bool {
-        let exists = |side: Option<u16>| side.is_none_or(self.exists);
-        let target = if entry.state & CtEntry::MASQUERADED != 0 { None } else { local(entry.target) };
-        exists(local(entry.source_endpoint)) && exists(target)
-    }
-}
-
 impl Flows {
     pub(crate) fn open(kernel: &Loaded, jiffies: Jiffies) -> Result<Self> {
-        Ok(Self { four: Tracked::open(kernel)?, six: Tracked::open(kernel)?, jiffies, interval: SHORTEST })
+        Ok(Self { four: Tracked::open(kernel)?, six: Tracked::open(kernel)?, jiffies })
     }
 
     /// Flows and translations as of the last walk: name, used, available.
@@ -338,33 +236,6 @@ impl Flows {
 }
 
 impl Datapath {
-    /// Removes what has ended: flows out of time or of endpoints that no longer exist, translations without a flow, policies
-    /// and table entries out of use. The report says when to call again.
-    pub fn gc(&mut self) -> Result<GcReport> {
-        let start = Instant::now();
-        if self.policies.needs_sweep() {
-            self.sweep()?;
-        }
-        let endpoints = self.tables.endpoints.known();
-        let exists = |number: u16| endpoints.contains_key(&u32::from(number));
-        let mut walk = Walk { exists: &exists, half_open: HashMap::new(), report: GcReport::default() };
-        self.flows.four.walk(&self.flows.jiffies, &mut walk)?;
-        self.flows.six.walk(&self.flows.jiffies, &mut walk)?;
-        let Walk { half_open, mut report, .. } = walk;
-        report.recounted = self.tables.recount_half_open(&half_open)?;
-        let fullest = self
-            .flows
-            .pressure()
-            .iter()
-            .map(|(_, used, room)| f64::from(*used) / f64::from((*room).max(1)))
-            .fold(0.0, f64::max);
-        self.flows.interval = next_interval(self.flows.interval, report.expired, report.flows, fullest);
-        report.elapsed = start.elapsed();
-        report.next = self.flows.interval;
-        tracing::debug!(target: NX, flows = report.flows, expired = report.expired, next = ?report.next, "flows collected");
-        Ok(report)
-    }
-
     /// Flows that `filter` means, in no order.
     pub fn flows(&self, filter: &FlowFilter) -> Result<Vec<Flow>> {
         let four = self.flows.four.list(&self.flows.jiffies, filter)?.into_iter().map(|found| found.2);
@@ -378,34 +249,16 @@ impl Datapath {
     }
 }
 
-const SHORTEST: Duration = Duration::from_secs(5);
-const LONGEST: Duration = Duration::from_secs(300);
-
-/// When to walk again: sooner when a walk found much to remove or a map fills up, later when it found little.
-fn next_interval(last: Duration, expired: usize, alive: usize, fullest: f64) -> Duration {
-    let share = expired as f64 / (expired + alive).max(1) as f64;
-    let next = if fullest > 0.75 {
-        SHORTEST
-    } else if share > 0.25 {
-        last / 2
-    } else if share < 0.05 {
-        last * 3 / 2
-    } else {
-        last
-    };
-    next.clamp(SHORTEST, LONGEST)
-}
-
-fn expired(entry: &CtEntry, now: u32) -> bool {
+pub(crate) fn expired(entry: &CtEntry, now: u32) -> bool {
     (entry.expires.wrapping_sub(now) as i32) < 0
 }
 
 /// A local endpoint's number, if it is one.
-fn local(number: u16) -> Option<u16> {
+pub(crate) fn local(number: u16) -> Option<u16> {
     (number != 0 && number != CtEntry::HOST && number != CtEntry::UNTRANSLATED).then_some(number)
 }
 
-fn nat_key<F: Family>(
+pub(crate) fn nat_key<F: Family>(
     key: &<F::Ct as KernelMap>::Key,
     entry: &CtEntry,
     addresses: &HashMap<u32, <F::NatAddresses as KernelMap>::Value>,
@@ -437,28 +290,5 @@ fn flow<F: Family>(
         reverse: entry.reverse,
         epoch: entry.epoch,
         expires,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_interval_follows_what_is_found() {
-        let minute = Duration::from_secs(60);
-        assert_eq!(next_interval(minute, 50, 50, 0.1), minute / 2);
-        assert_eq!(next_interval(minute, 10, 90, 0.1), minute);
-        assert_eq!(next_interval(minute, 0, 100, 0.1), minute * 3 / 2);
-        assert_eq!(next_interval(minute, 0, 100, 0.9), SHORTEST);
-        assert_eq!(next_interval(LONGEST, 0, 0, 0.0), LONGEST);
-        assert_eq!(next_interval(SHORTEST, 100, 0, 0.0), SHORTEST);
-    }
-
-    #[test]
-    fn expiry_survives_the_tick_counters_wrap() {
-        let entry = |expires| CtEntry { expires, ..CtEntry::default() };
-        assert!(expired(&entry(99), 100) && !expired(&entry(100), 100) && !expired(&entry(101), 100));
-        assert!(!expired(&entry(5), u32::MAX - 5) && expired(&entry(u32::MAX - 5), 5));
     }
 }

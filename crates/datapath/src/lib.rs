@@ -10,6 +10,7 @@ mod desired;
 mod dump;
 mod error;
 mod events;
+mod gc;
 mod layout;
 mod links;
 mod metrics;
@@ -29,11 +30,12 @@ use nexin_bpf::clock::Jiffies;
 use nexin_bpf::{Loaded, bpffs};
 
 pub use apply::ApplyReport;
-pub use ct::{Flow, FlowFilter, FlowState, GcReport, Protocol};
+pub use ct::{Flow, FlowFilter, FlowState, Protocol};
 pub use desired::{Desired, DeviceSpec, EndpointSpec};
 pub use dump::{KernelPolicy, MapEntry, MapUse};
 pub use error::{Error, Result};
 pub use events::{Class, EventReader, Events, Lost};
+pub use gc::GcReport;
 pub use links::{Attach, ProgramKind};
 pub use metrics::{Counter, Memory, Pressure};
 pub use nexin_bpf::clock::Offset;
@@ -59,6 +61,7 @@ pub struct Datapath {
     tables: tables::Tables,
     links: links::Links,
     flows: ct::Flows,
+    collector: gc::Collector,
     /// Names of the interfaces that have programs.
     names: BTreeMap<u32, String>,
     retired_at: Instant,
@@ -119,6 +122,7 @@ impl Datapath {
             tables,
             links,
             flows,
+            collector: gc::Collector::default(),
             names: BTreeMap::new(),
             retired_at: Instant::now(),
             strays_removed: false,

@@ -225,16 +225,32 @@ impl Tables {
         ])
     }
 
-    /// Corrects the half-open counters to what a walk over the flows found. Returns how many were off.
-    pub(crate) fn recount_half_open(&mut self, counted: &HashMap<u16, u32>) -> Result<usize> {
+    /// Corrects the half-open counters: takes out what the walk itself `ended`, and of what is off by the walk's count
+    /// (`counted`) as much as was off at the last one as well (`excess`), since programs count while the walk goes on. Returns
+    /// how many were corrected.
+    pub(crate) fn recount_half_open(
+        &mut self,
+        counted: &HashMap<u16, u32>,
+        ended: &HashMap<u16, u32>,
+        excess: &mut HashMap<u16, i64>,
+    ) -> Result<usize> {
         let mut corrected = 0;
-        let numbers = self.endpoints.known().keys().copied().chain(std::iter::once(0));
-        for number in numbers {
-            let right = u16::try_from(number).ok().and_then(|number| counted.get(&number)).copied().unwrap_or(0);
-            let state = self.states.get(&number)?.unwrap_or_default();
+        let last = std::mem::take(excess);
+        let numbers = self.endpoints.known().keys().filter_map(|number| u16::try_from(*number).ok());
+        for number in numbers.chain(std::iter::once(0)) {
+            let key = u32::from(number);
+            let count = |of: &HashMap<u16, u32>| i64::from(of.get(&number).copied().unwrap_or(0));
+            let state = self.states.get(&key)?.unwrap_or_default();
+            let off = i64::from(state.half_open) - count(ended) - count(counted);
+            let lasting = lasting(off, last.get(&number).copied().unwrap_or(0));
+            let right = i64::from(state.half_open) - count(ended) - lasting;
+            let right = u32::try_from(right.max(0)).unwrap_or(u32::MAX);
             if state.half_open != right {
-                self.states.set(&number, &EndpointState { half_open: right, ..state })?;
+                self.states.set(&key, &EndpointState { half_open: right, ..state })?;
                 corrected += 1;
+            }
+            if off != lasting {
+                excess.insert(number, off - lasting);
             }
         }
         Ok(corrected)
@@ -254,6 +270,11 @@ impl Tables {
         all.sort();
         all
     }
+}
+
+/// The part of two deviations that both have.
+fn lasting(now: i64, before: i64) -> i64 {
+    if now.signum() == before.signum() { now.abs().min(before.abs()) * now.signum() } else { 0 }
 }
 
 /// Index for masquerading address `wanted`: where it is, else an empty one, else one that no device uses any more. Running

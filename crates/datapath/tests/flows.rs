@@ -16,6 +16,7 @@ use nexin_abi::{Be16, Event, EventKind, Identity};
 use nexin_bpf::clock::Jiffies;
 use nexin_bpf::{Map, TestRun};
 use nexin_datapath::{Class, Datapath, Desired, DeviceSpec, EndpointSpec, FlowFilter, FlowState, Offset, Options};
+use support::collect;
 
 const TCP: u8 = 6;
 const ICMP: u8 = 1;
@@ -101,13 +102,13 @@ fn what_ran_out_of_time_goes_with_its_translation() {
             let (key, value) = translation(61_000 + port, protocol);
             translations.set(&key, &value).unwrap();
         }
-        let report = datapath.gc().unwrap();
+        let report = collect(&mut datapath);
         assert_eq!((report.expired, report.flows, report.translations), (2, 2, 2), "{report:?}");
         assert!(flows.get(&key(1, TCP)).unwrap().is_none() && flows.get(&key(2, TCP)).unwrap().is_some());
         let mut left: Vec<u16> = translations.entries().unwrap().iter().map(|(key, _)| key.nat_port.get()).collect();
         left.sort_unstable();
         assert_eq!(left, [61_002, 61_004]);
-        let report = datapath.gc().unwrap();
+        let report = collect(&mut datapath);
         assert_eq!((report.expired, report.flows, report.translations), (0, 2, 0));
     });
 }
@@ -126,10 +127,10 @@ fn flows_of_removed_endpoints_and_translations_without_flow_go() {
             let (key, value) = translation(port, TCP);
             translations.set(&key, &value).unwrap();
         }
-        let report = datapath.gc().unwrap();
+        let report = collect(&mut datapath);
         assert_eq!((report.orphaned, report.flows), (1, 1), "{report:?}");
         assert!(translations.get(&translation(61_099, TCP).0).unwrap().is_some(), "its flow may just be coming");
-        datapath.gc().unwrap();
+        collect(&mut datapath);
         assert_eq!(translations.entries().unwrap().len(), 1);
         assert!(translations.get(&translation(61_002, TCP).0).unwrap().is_some());
     });
@@ -146,12 +147,51 @@ fn half_open_counters_are_corrected() {
             let state = CtEntry::HALF_OPEN | CtEntry::ORIGIN_IS_HIGH;
             flows.set(&key(port, TCP), &CtEntry { state, target: 0, ..entry(alive, 0) }).unwrap();
         }
+        let over = Jiffies::new().unwrap().now().unwrap().wrapping_sub(5);
+        let state = CtEntry::HALF_OPEN | CtEntry::ORIGIN_IS_HIGH;
+        flows.set(&key(4, TCP), &CtEntry { state, target: 0, ..entry(over, 0) }).unwrap();
+        let half_open = |number: u32| states.get(&number).unwrap().unwrap().half_open;
+        states.set(&1, &EndpointState { half_open: 4, reserved: 0 }).unwrap();
+        collect(&mut datapath);
+        assert_eq!(half_open(1), 3, "what the walk ended is taken out at once");
+
         states.set(&1, &EndpointState { half_open: 9, reserved: 0 }).unwrap();
         states.set(&0, &EndpointState { half_open: 4, reserved: 0 }).unwrap();
-        assert_eq!(datapath.gc().unwrap().recounted, 2);
-        assert_eq!(states.get(&1).unwrap().unwrap().half_open, 3);
-        assert_eq!(states.get(&0).unwrap().unwrap().half_open, 0);
-        assert_eq!(datapath.gc().unwrap().recounted, 0);
+        assert_eq!(collect(&mut datapath).recounted, 0, "it may have been counted while the walk went on");
+        states.set(&1, &EndpointState { half_open: 8, reserved: 0 }).unwrap();
+        assert_eq!(collect(&mut datapath).recounted, 2);
+        assert_eq!((half_open(1), half_open(0)), (3, 0));
+        assert_eq!(collect(&mut datapath).recounted, 0);
+    });
+}
+
+#[test]
+fn a_big_table_is_walked_in_slices() {
+    isolated(|bpffs| {
+        let mut datapath = datapath(bpffs);
+        let flows: Map<Ct4> = datapath.kernel().map().unwrap();
+        let now = Jiffies::new().unwrap().now().unwrap();
+        let entries: Vec<(v4::CtKey, CtEntry)> = (0..60_000)
+            .map(|n| {
+                let expires = if n % 3 == 0 { now.wrapping_sub(9) } else { now.wrapping_add(1_000_000) };
+                (key(n, TCP), CtEntry { expires, ..CtEntry::default() })
+            })
+            .collect();
+        flows.set_many(&entries).unwrap();
+        let mut calls = 0;
+        let report = loop {
+            calls += 1;
+            let report = datapath.gc().unwrap();
+            if report.complete {
+                break report;
+            }
+            assert!(report.next.as_millis() <= 10);
+        };
+        assert!(calls > 1, "60,000 flows in one slice of 5 ms");
+        assert_eq!((report.flows, report.expired), (40_000, 20_000));
+        assert_eq!(datapath.flows(&FlowFilter::default()).unwrap().len(), 40_000);
+        let used = datapath.pressure().into_iter().find(|pressure| pressure.map == "nx_ct4").expect("known").used;
+        assert_eq!(used, 40_000);
     });
 }
 

@@ -129,7 +129,7 @@ fn any_way_leads_to_the_same_kernel() {
                     let report = datapath.apply(&last).unwrap();
                     prop_assert!(report.not_enforced.is_empty() && report.refused.is_empty());
                 }
-                datapath.gc().unwrap();
+                support::collect(&mut datapath);
                 prop_assert_eq!(datapath.repair().unwrap().total(), 0);
                 let mut scratch = open(&bpffs, "scratch");
                 scratch.apply(&last).unwrap();
@@ -193,7 +193,7 @@ fn a_verdict_is_never_wrong_while_policies_change() {
                 let report = datapath.apply(&with(1 + round % 2, round % 7)).unwrap();
                 assert!(report.complete() || !report.missing_devices.is_empty());
                 if round % 5 == 0 {
-                    datapath.gc().unwrap();
+                    support::collect(&mut datapath);
                 }
             }
             stop.store(true, std::sync::atomic::Ordering::Relaxed);

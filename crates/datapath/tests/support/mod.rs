@@ -10,7 +10,7 @@ use nexin_abi::maps::device::Devices;
 use nexin_abi::maps::endpoint::Endpoints;
 use nexin_abi::maps::policy::{ClassKey, Classes, Decision, Decisions, Page, Policies, Policy, Slot, Verdict};
 use nexin_abi::{Action, Addr4, Identity};
-use nexin_datapath::{Datapath, MapEntry};
+use nexin_datapath::{Datapath, GcReport, MapEntry};
 use nexin_policy::tables::{Members, PolicyKey, PolicyTables};
 use nexin_verdict::{decide, protocol};
 
@@ -124,4 +124,14 @@ pub(crate) fn vandalise(datapath: &Datapath) {
     let decision = Decision { tcp: Slot::verdict(1), ..Decision::default() };
     kernel.map::<Decisions>().unwrap().set(&number, &decision).unwrap();
     kernel.map::<Policies>().unwrap().set(&class.policy, &Policy::default()).unwrap();
+}
+
+/// A whole walk over the flows.
+pub(crate) fn collect(datapath: &mut Datapath) -> GcReport {
+    loop {
+        let report = datapath.gc().unwrap();
+        if report.complete {
+            return report;
+        }
+    }
 }

@@ -41,7 +41,7 @@ globals! {
     /// Trace level: 0 none, 1 low (new, closed), 2 medium (and flag changes and periodic counters), 3 every packet.
     NX_TRACE_LEVEL: u32 = 2;
     /// Seconds between two reports of a flow at trace level 2.
-    NX_REPORT_S: u32 = 5;
+    NX_REPORT_S: u32 = 30;
     /// 1 = the source MAC of a workload's packets must be its own.
     NX_CHECK_MAC: u32 = 0;
     /// Bytes in a ring buffer that wake its reader up; fewer are found when it polls.

@@ -56,23 +56,24 @@ fn sleepers(argument: &str) -> Result<usize> {
 fn a_command_is_a_workload_of_its_own() -> Result {
     isolated(|| {
         let mut node = node()?;
+        let before = Snapshot::of(&mut node)?;
         let server = node.workload("server", "app=server")?;
         let _server = TcpEcho::start(&server.ns, 80)?;
         node.apply("server.yaml", &allow_from("server", "friend"))?;
-        let before = Snapshot::of(&mut node)?;
         let script = "cat /etc/hosts; ip -4 -o addr show eth0";
         let done = Tool::run(&mut run(&mut node, &["-l", "app=friend", "--name", "probe", "--", "sh", "-c", script])?)?;
         let lines: Vec<&str> = done.stdout.lines().collect();
         let [.., shown] = lines[..] else { fail!("{done:?}") };
         let own = shown.split_whitespace().nth(3).and_then(|net| net.split('/').next()).unwrap_or_default();
         assert!(lines.contains(&format!("{own} probe").as_str()), "the hosts file names it: {done:?}");
-        before.wait_until_same(&mut node)?;
 
         let reach = format!("exec 3<>/dev/tcp/{}/80", server.v4);
         for (label, reached) in [("app=friend", true), ("app=foe", false)] {
             let words = ["-l", label, "--", "timeout", "2", "bash", "-c", &reach];
             assert_eq!(run(&mut node, &words)?.status()?.success(), reached, "{label}");
         }
+        node.api()?.delete("/v1/policies/CiliumNetworkPolicy/default/server")?;
+        drop(server.delete(&node)?);
         before.wait_until_same(&mut node)
     })
 }
@@ -136,9 +137,9 @@ fn a_killed_run_leaves_no_workload() -> Result {
 fn a_run_outlives_its_agent() -> Result {
     isolated(|| {
         let mut node = node()?;
+        let before = Snapshot::of(&mut node)?;
         let server = node.workload("server", "app=server")?;
         let _server = TcpEcho::start(&server.ns, 80)?;
-        let before = Snapshot::of(&mut node)?;
         let reach = format!("echo here; read line; exec 3<>/dev/tcp/{}/80", server.v4);
         let mut command = run(&mut node, &["--name", "patient", "--", "bash", "-c", &reach])?;
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
@@ -153,6 +154,7 @@ fn a_run_outlives_its_agent() -> Result {
         assert!(output.status.success(), "{output:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("its watcher keeps trying"), "{output:?}");
         node.agent()?.start_again(None)?;
+        drop(server.delete(&node)?);
         before.wait_until_same(&mut node)
     })
 }

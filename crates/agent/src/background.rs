@@ -24,6 +24,8 @@ use crate::start::gateway_plan;
 
 /// Changes of the node are gathered for so long before they are looked at.
 const SETTLE: Duration = Duration::from_millis(20);
+/// Between a change of a workload's link and the look at it.
+const QUIET: Duration = Duration::from_millis(200);
 /// How long at most an event waits in its ring.
 const EVENT_WAIT_MS: u8 = 50;
 /// Events that are named and handed on together.
@@ -181,10 +183,20 @@ async fn check(agent: Agent) {
     let stop = agent.0.tasks.stop().clone();
     let interval = agent.settings().agent.check_interval.0;
     until_stop(&stop, async {
+        let mut last = Instant::now();
         loop {
-            // Woken early when something was seen to vanish; else in time.
-            let _ = timeout(interval, agent.0.look.notified()).await;
-            let result = check_once(&agent).await.err().map(|error| error.to_string());
+            // Woken early when something of a workload's was seen to change; else in time.
+            let left = interval.saturating_sub(last.elapsed());
+            let early = timeout(left, agent.0.look.notified()).await.is_ok();
+            if early {
+                // Making and removing endpoints wakes too: a burst of them is one look.
+                tokio::time::sleep(QUIET).await;
+            }
+            let everything = last.elapsed() >= interval;
+            if everything {
+                last = Instant::now();
+            }
+            let result = check_once(&agent, everything).await.err().map(|error| error.to_string());
             agent.trouble("checker", result);
             run_deletions(&agent).await;
         }
@@ -192,7 +204,8 @@ async fn check(agent: Agent) {
     .await;
 }
 
-async fn check_once(agent: &Agent) -> Result<(), AgentError> {
+/// The wiring; and with `everything` the datapath's maps and programs, which takes longer.
+async fn check_once(agent: &Agent, everything: bool) -> Result<(), AgentError> {
     let Ok(room) = agent.room() else { return Ok(()) };
     let gateways = room.owner.ask(|owner| owner.core.ipam().gateways()).await?;
     let view = room.wiring.node_view().await?;
@@ -203,6 +216,9 @@ async fn check_once(agent: &Agent) -> Result<(), AgentError> {
         agent.0.counters.drifted("gateway-address", missing);
     }
     rewire(agent).await?;
+    if !everything {
+        return Ok(());
+    }
     let repaired = room.owner.ask(|owner| owner.repair()).await??;
     for (object, count) in repaired.by_kind() {
         agent.0.counters.drifted(object, count);

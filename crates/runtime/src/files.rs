@@ -84,7 +84,7 @@ mod tests {
         write_atomic(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         fs::write(dir.path().join("b.json.part"), b"cut off").unwrap();
-        assert_eq!(list(dir.path(), "json").unwrap(), [path.clone()]);
+        assert_eq!(list(dir.path(), "json").unwrap(), std::slice::from_ref(&path));
         remove_durably(&path).unwrap();
         remove_durably(&path).unwrap();
         assert!(list(dir.path(), "json").unwrap().is_empty());

@@ -2,6 +2,7 @@
 //! same round. It measures and prints; it is no test, and nothing here fails because something is slow.
 
 mod attach;
+mod control;
 mod kernel;
 mod load;
 mod machine;
@@ -24,6 +25,8 @@ pub(crate) enum Row {
     Kernel,
     /// B15 in part: a container's wait for its network, beside the reference CNI plugins.
     Attach,
+    /// B14 and B15 in part: changes, starts and memory with 250 workloads.
+    Control,
 }
 
 #[derive(Parser)]
@@ -82,6 +85,9 @@ fn measure(arguments: &Arguments) -> Result {
     if wants(Row::Kernel) {
         let Some(floor) = &arguments.floor else { fail!("the kernel row needs --floor OBJECT; ./x bench builds it") };
         report.add(kernel::measure(floor, arguments.rounds)?);
+    }
+    if wants(Row::Control) {
+        report.add(control::measure()?);
     }
     if wants(Row::Attach) {
         report.add(attach::measure(arguments.rounds)?);

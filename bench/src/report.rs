@@ -51,7 +51,7 @@ impl Report {
         for table in &self.tables {
             let _ = write!(
                 out,
-                "\n## {}\n\n| path | p50, {} | ratio | p99 ratio | to router |\n|---|---|---|---|---|\n",
+                "\n## {}\n\n| path | {} | ratio | p99 ratio | to router |\n|---|---|---|---|---|\n",
                 table.title, table.unit
             );
             for line in &table.lines {

@@ -35,7 +35,7 @@ pub const fn finish(total: u32) -> Be16 {
 /// The checksum after a covered word changed from `old` to `new` (RFC 1624, equation 3).
 #[inline(always)]
 pub const fn replaced(checksum: Be16, old: Be16, new: Be16) -> Be16 {
-    finish(!checksum.raw() as u16 as u32 + !old.raw() as u16 as u32 + new.raw() as u32)
+    finish((!checksum.raw()) as u32 + (!old.raw()) as u32 + new.raw() as u32)
 }
 
 /// Sum of the IPv6 pseudo header that TCP, UDP and ICMPv6 checksums cover.

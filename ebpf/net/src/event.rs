@@ -205,11 +205,11 @@ fn emit<F: Family>(skb: Skb, p: &Packet<F>, note: &Note) -> i32 {
     event.shadow_action = note.ruling.shadow_action;
     event.forward = note.forward;
     event.reverse = note.reverse;
-    if p.l3 as usize == Ethernet::LEN {
-        if let Some(ethernet) = skb.at::<Ethernet>(0) {
-            event.source_mac = ethernet.source;
-            event.destination_mac = ethernet.destination;
-        }
+    if p.l3 as usize == Ethernet::LEN
+        && let Some(ethernet) = skb.at::<Ethernet>(0)
+    {
+        event.source_mac = ethernet.source;
+        event.destination_mac = ethernet.destination;
     }
     submit(event, note.kind);
     0

@@ -92,9 +92,9 @@ macro_rules! tuple_of {
 
         #[inline(always)]
         fn ports(key: &$key, source_is_low: bool) -> (Be16, Be16) {
+            let (low, high) = (&raw const key.low_port, &raw const key.high_port);
             // SAFETY: two aligned fields. (Volatile as above.)
-            let (low, high) =
-                unsafe { ((&raw const key.low_port).read_volatile(), (&raw const key.high_port).read_volatile()) };
+            let (low, high) = unsafe { (low.read_volatile(), high.read_volatile()) };
             if source_is_low { (low, high) } else { (high, low) }
         }
     };

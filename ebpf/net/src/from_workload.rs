@@ -106,7 +106,7 @@ fn established<F: Deliver>(skb: Skb, flow: Flow, sender_is_low: bool, tcp_flags:
     if sender.ifindex != skb.ifindex() || receiver.ifindex == 0 || !fits(skb, sender, receiver) {
         return LONG_WAY;
     }
-    if Setting::NX_CHECK_MAC() != 0 && !skb.at::<Ethernet>(0).is_some_and(|frame| frame.source == sender.mac) {
+    if Setting::NX_CHECK_MAC() != 0 && skb.at::<Ethernet>(0).is_none_or(|frame| frame.source != sender.mac) {
         return LONG_WAY;
     }
     if !address_to(skb, receiver) {

@@ -215,19 +215,19 @@ fn port_at<F: Family>(proto: u8, side: Side) -> usize {
 /// Replaces one end of the packet, all checksums included. False when the packet is too short for that.
 #[inline(always)]
 pub fn rewrite<F: Translate>(skb: Skb, at: Place, side: Side, old: &End<F::Addr>, new: &End<F::Addr>) -> bool {
-    if !at.headless {
-        if let Some((offset, pseudo, keep_zero)) = transport_sum::<F>(at.proto) {
-            let sum_at = at.l4 + offset;
-            if pseudo && !F::sum_address(skb, sum_at, &old.addr, &new.addr, true, keep_zero) {
-                return false;
-            }
-            let flags = 2 | if keep_zero { sum::KEEP_ZERO } else { 0 };
-            if old.port != new.port
-                && !(skb.replace_l4(sum_at, old.port.raw().into(), new.port.raw().into(), flags)
-                    && skb.store(at.l4 + port_at::<F>(at.proto, side), &new.port))
-            {
-                return false;
-            }
+    if !at.headless
+        && let Some((offset, pseudo, keep_zero)) = transport_sum::<F>(at.proto)
+    {
+        let sum_at = at.l4 + offset;
+        if pseudo && !F::sum_address(skb, sum_at, &old.addr, &new.addr, true, keep_zero) {
+            return false;
+        }
+        let flags = 2 | if keep_zero { sum::KEEP_ZERO } else { 0 };
+        if old.port != new.port
+            && !(skb.replace_l4(sum_at, old.port.raw().into(), new.port.raw().into(), flags)
+                && skb.store(at.l4 + port_at::<F>(at.proto, side), &new.port))
+        {
+            return false;
         }
     }
     F::sum_header(skb, at.l3, &old.addr, &new.addr) && skb.store(at.l3 + F::address_at(side), &new.addr)
@@ -355,16 +355,16 @@ pub fn masquerade<F: Translate>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>)
 #[inline(always)]
 pub fn forget<F: Translate>(_skb: Skb, p: &mut Packet<F>, flow: Option<Flow>) -> i32 {
     let Some(flow) = flow else { return 0 };
-    if flow.has(CtEntry::MASQUERADED) {
-        if let Some(addr) = F::nat_address(u32::from(flow.nat_addr())) {
-            let nat = End { addr, port: Be16::from_raw(flow.target()) };
-            let (source, destination) = p.source_and_destination();
-            let mut peer = if p.is_forward(flow.state()) { destination } else { source };
-            if p.protocol == F::ICMP {
-                peer.port = nat.port;
-            }
-            F::nat().remove(&F::nat_key(nat, peer, p.protocol));
+    if flow.has(CtEntry::MASQUERADED)
+        && let Some(addr) = F::nat_address(u32::from(flow.nat_addr()))
+    {
+        let nat = End { addr, port: Be16::from_raw(flow.target()) };
+        let (source, destination) = p.source_and_destination();
+        let mut peer = if p.is_forward(flow.state()) { destination } else { source };
+        if p.protocol == F::ICMP {
+            peer.port = nat.port;
         }
+        F::nat().remove(&F::nat_key(nat, peer, p.protocol));
     }
     let (source, half_open) = (flow.source(), flow.take_half_open());
     // VERIFIER: before 6.6 or so a map key must be on the stack of the function itself.

@@ -143,7 +143,7 @@ impl Skb {
     /// not all in the linear part.
     #[inline(always)]
     pub fn sum<const LEN: usize>(self, offset: usize, seed: u32) -> Option<u32> {
-        const { assert!(LEN % 4 == 0 && LEN <= 512) };
+        const { assert!(LEN.is_multiple_of(4) && LEN <= 512) };
         let view = self.view::<LEN>(offset)?;
         // SAFETY: the bytes were checked just now and are only read.
         Some(unsafe { bpf::bpf_csum_diff(core::ptr::null_mut(), 0, view.0.cast(), LEN as u32, seed) as u32 })

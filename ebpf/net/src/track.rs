@@ -50,11 +50,11 @@ pub fn track<F: Translate + Stages>(skb: Skb, hook: Hook, l3: u8, looked_up: boo
         translated = answer != DELIVER;
     }
     let mut entry = if looked_up { entry } else { F::ct().find(&p.key) };
-    if let Some(flow) = Flow::from_map(entry) {
-        if flow.expired(p.now) || tcp::reopens(flow, p.tcp_flags) {
-            F::forget(skb, p, entry);
-            entry = core::ptr::null_mut();
-        }
+    if let Some(flow) = Flow::from_map(entry)
+        && (flow.expired(p.now) || tcp::reopens(flow, p.tcp_flags))
+    {
+        F::forget(skb, p, entry);
+        entry = core::ptr::null_mut();
     }
     // VERIFIER: stages return here instead of calling on, since the stack of nested calls adds up.
     let mut step = UNRELATED;

@@ -61,6 +61,7 @@ struct Walk {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
     #[default]
+    Policies,
     Four,
     Six,
     Done,
@@ -89,6 +90,8 @@ impl Default for Collector {
 
 /// Time of one slice.
 const SLICE: Duration = Duration::from_millis(5);
+/// Classes deleted at once.
+const CLASSES: usize = 4096;
 /// Pause between slices.
 const PAUSE: Duration = Duration::from_millis(10);
 const SHORTEST: Duration = Duration::from_secs(5);
@@ -99,15 +102,7 @@ impl Datapath {
     /// milliseconds; the report says when to call again.
     pub fn gc(&mut self) -> Result<GcReport> {
         let start = Instant::now();
-        let mut walk = match self.collector.walk.take() {
-            Some(walk) => walk,
-            None => {
-                if self.policies.needs_sweep() {
-                    self.sweep()?;
-                }
-                Walk::default()
-            }
-        };
+        let mut walk = self.collector.walk.take().unwrap_or_default();
         while walk.stage != Stage::Done && start.elapsed() < SLICE {
             self.step(&mut walk)?;
         }
@@ -121,6 +116,12 @@ impl Datapath {
     }
 
     fn step(&mut self, walk: &mut Walk) -> Result<()> {
+        if walk.stage == Stage::Policies {
+            if !self.grace() || self.policies.sweep(CLASSES)? {
+                walk.stage = Stage::Four;
+            }
+            return Ok(());
+        }
         let endpoints = self.tables.endpoints.known();
         let exists = |number: u16| endpoints.contains_key(&u32::from(number));
         let jiffies = &self.flows.jiffies;

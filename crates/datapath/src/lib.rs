@@ -153,14 +153,24 @@ impl Datapath {
         self.links.settle(limit, &self.names, &self.kernel)
     }
 
-    /// Waits until no packet can still see what went out of use, and frees it. `false` if that is not known yet. Costs
-    /// milliseconds, so it is done by [`Datapath::gc`] and not by each apply.
+    /// Frees everything that went out of use, after waiting until no packet can still see it. `false` if that is not known
+    /// yet. Takes milliseconds; [`Datapath::gc`] does the same in slices.
     pub fn sweep(&mut self) -> Result<bool> {
-        if nexin_bpf::wait_for_programs().is_err() && self.retired_at.elapsed() < REST {
+        if !self.grace() {
             return Ok(false);
         }
-        self.policies.sweep()?;
-        Ok(true)
+        self.policies.sweep(usize::MAX)
+    }
+
+    /// Waits for a grace period if anything needs one. `false` if it cannot be known to have passed.
+    fn grace(&mut self) -> bool {
+        if self.policies.needs_grace() {
+            if nexin_bpf::wait_for_programs().is_err() && self.retired_at.elapsed() < REST {
+                return false;
+            }
+            self.policies.graced();
+        }
+        true
     }
 
     /// As [`clean_up`], for an agent that is running: returns how many programs it took off.

@@ -184,7 +184,7 @@ impl PolicyStore {
     /// Writes the classes of `policy`'s identities and then its entry, under a number that nobody uses.
     pub(super) fn write(&mut self, policy: &LoadedPolicy) -> Result<u32> {
         let number = (1..self.closed())
-            .find(|number| !self.loaded.contains_key(number) && !self.retired.contains_key(number))
+            .find(|number| [&self.loaded, &self.retired, &self.dead].iter().all(|taken| !taken.contains_key(number)))
             .ok_or(Error::TableFull { table: Policies::NAME, entries: self.policies.raw().max_entries() })?;
         let entries: Vec<(ClassKey, u32)> =
             policy.members.iter().map(|(&identity, &class)| (ClassKey { policy: number, identity }, class)).collect();
@@ -229,7 +229,8 @@ impl PolicyStore {
             })
             .collect();
         // An identity that went and came back before the sweep still has its entry counted.
-        let back = added.iter().filter(|(key, _)| self.stale.contains(&(number, key.identity))).count();
+        let gone = |identity| [&self.stale, &self.dead_classes].iter().any(|gone| gone.contains(&(number, identity)));
+        let back = added.iter().filter(|(key, _)| gone(key.identity)).count();
         self.class_entries -= back.min(self.class_entries);
         if let Err(e) = self.insert_classes(&added) {
             self.class_entries += back;
@@ -247,6 +248,7 @@ impl PolicyStore {
             for (key, class) in added {
                 policy.members.insert(key.identity, class);
                 self.stale.remove(&(number, key.identity));
+                self.dead_classes.remove(&(number, key.identity));
             }
             policy.tables = Some(new.clone());
         }

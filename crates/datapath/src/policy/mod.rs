@@ -32,9 +32,12 @@ pub(crate) struct PolicyStore {
     /// In force or ready to be, by number.
     loaded: BTreeMap<u32, LoadedPolicy>,
     by_key: HashMap<PolicyKey, u32>,
-    /// Waiting for the sweep.
+    /// Out of use, but a packet under way may still see it.
     retired: BTreeMap<u32, LoadedPolicy>,
     stale: BTreeSet<(u32, Identity)>,
+    /// Out of anyone's sight, to be deleted.
+    dead: BTreeMap<u32, LoadedPolicy>,
+    dead_classes: BTreeSet<(u32, Identity)>,
     /// Entries of `nx_class`, stale ones included.
     class_entries: usize,
 }
@@ -75,6 +78,8 @@ impl PolicyStore {
             by_key: HashMap::new(),
             retired: BTreeMap::new(),
             stale: BTreeSet::new(),
+            dead: BTreeMap::new(),
+            dead_classes: BTreeSet::new(),
             class_entries: 0,
         };
         store.adopt(in_use)?;
@@ -148,26 +153,55 @@ impl PolicyStore {
         gone.len()
     }
 
-    /// Whether a sweep would free anything.
-    pub(crate) fn needs_sweep(&self) -> bool {
-        let idle =
-            self.decisions.has_idle() || self.ports.has_idle() || self.blocks.has_idle() || self.verdicts.has_idle();
-        idle || !self.retired.is_empty() || !self.stale.is_empty()
+    /// Whether anything waits for a grace period.
+    pub(crate) fn needs_grace(&self) -> bool {
+        !self.retired.is_empty() || !self.stale.is_empty()
     }
 
-    /// Frees what went out of use. The caller has waited until no packet can still be looking at it.
-    pub(crate) fn sweep(&mut self) -> Result<()> {
-        let mut keys: Vec<ClassKey> =
-            self.stale.iter().map(|&(policy, identity)| ClassKey { policy, identity }).collect();
-        for (&number, policy) in &self.retired {
-            self.policies.set(&number, &Policy::default())?;
-            keys.extend(policy.members.keys().map(|&identity| ClassKey { policy: number, identity }));
+    /// Whether anything waits for a sweep, after a grace period or before it.
+    pub(crate) fn needs_sweep(&self) -> bool {
+        self.needs_grace() || !self.dead.is_empty() || !self.dead_classes.is_empty()
+    }
+
+    /// A grace period has passed: whatever was out of use before it is seen by nobody now.
+    pub(crate) fn graced(&mut self) {
+        self.dead.append(&mut self.retired);
+        self.dead_classes.append(&mut self.stale);
+    }
+
+    /// Deletes what nobody sees, at most about `limit` classes. `true` when nothing is left to delete.
+    pub(crate) fn sweep(&mut self, limit: usize) -> Result<bool> {
+        let mut keys: Vec<ClassKey> = Vec::new();
+        while keys.len() < limit
+            && let Some((policy, identity)) = self.dead_classes.pop_first()
+        {
+            keys.push(ClassKey { policy, identity });
+        }
+        let mut emptied = Vec::new();
+        for (&number, policy) in &mut self.dead {
+            while keys.len() < limit
+                && let Some((identity, _)) = policy.members.pop_first()
+            {
+                keys.push(ClassKey { policy: number, identity });
+            }
+            if policy.members.is_empty() {
+                emptied.push(number);
+            }
         }
         self.class_entries -= self.classes.remove_many(&keys)?.min(self.class_entries);
-        self.stale.clear();
-        for (_, policy) in std::mem::take(&mut self.retired) {
-            self.release_classes(&policy.classes);
+        for number in emptied {
+            self.policies.set(&number, &Policy::default())?;
+            if let Some(policy) = self.dead.remove(&number) {
+                self.release_classes(&policy.classes);
+            }
         }
+        self.sweep_pools();
+        Ok(self.dead.is_empty() && self.dead_classes.is_empty())
+    }
+
+    /// Frees table entries without references. Nothing that a packet can reach refers to them: references are given back
+    /// only by policies that are dead, or were never in use.
+    fn sweep_pools(&mut self) {
         let Self { decisions, ports, blocks, verdicts, .. } = self;
         let mut lower: Vec<Slot> = Vec::new();
         decisions.sweep(|decision| lower.extend(decision_slots(&decision)));
@@ -183,7 +217,6 @@ impl PolicyStore {
             verdicts.release(slot.index());
         }
         verdicts.sweep(|_| {});
-        Ok(())
     }
 
     fn release_classes(&mut self, classes: &[u32]) {
@@ -198,7 +231,7 @@ impl PolicyStore {
 
     /// Used and available entries of each table.
     pub(crate) fn pressure(&self) -> [(&'static str, u32, u32); 6] {
-        let numbers = (self.loaded.len() + self.retired.len()) as u32;
+        let numbers = (self.loaded.len() + self.retired.len() + self.dead.len()) as u32;
         [
             ("nx_policy", numbers, self.policies.raw().max_entries()),
             ("nx_class", self.class_entries as u32, self.classes.raw().max_entries()),
@@ -230,7 +263,7 @@ impl PolicyStore {
             kernel.extend(keys.iter().zip(values).map(|(key, class)| ((key.policy, key.identity), *class)));
         })?;
         let mut wrong = Vec::new();
-        for (&policy, loaded) in self.loaded.iter().chain(&self.retired) {
+        for (&policy, loaded) in self.loaded.iter().chain(&self.retired).chain(&self.dead) {
             for (&identity, &class) in &loaded.members {
                 if kernel.remove(&(policy, identity)) != Some(class) {
                     wrong.push((ClassKey { policy, identity }, class));
@@ -239,7 +272,7 @@ impl PolicyStore {
         }
         let foreign: Vec<ClassKey> = kernel
             .into_keys()
-            .filter(|key| !self.stale.contains(key))
+            .filter(|key| !self.stale.contains(key) && !self.dead_classes.contains(key))
             .map(|(policy, identity)| ClassKey { policy, identity })
             .collect();
         self.classes.set_many(&wrong)?;

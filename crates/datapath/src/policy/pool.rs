@@ -11,8 +11,7 @@ use crate::error::{Error, Result};
 
 /// One array table. Index 0 is always all-zero (default deny) and never handed out for anything else.
 ///
-/// An index whose last reference went stays readable, and can be revived, until [`Pool::sweep`]: a packet under way may
-/// still use it.
+/// An index whose last reference went can be revived until [`Pool::sweep`].
 pub(crate) struct Pool<M: KernelMap<Key = u32>>
 where
     M::Value: Eq + Hash,
@@ -148,10 +147,6 @@ where
                 freed(slot.value);
             }
         }
-    }
-
-    pub(crate) fn has_idle(&self) -> bool {
-        !self.idle.is_empty()
     }
 
     /// Rewrites entries that the kernel does not have as they should be. Returns how many differed.

@@ -133,7 +133,15 @@ impl Links {
         if there.is_some_and(|way| way == first || way == last) {
             return Ok(false);
         }
-        self.attach(ifindex, ifname, kind, first, kernel)?;
+        match self.attach(ifindex, ifname, kind, first, kernel) {
+            // A kernel with tcx may be built without the classifier that clsact needs.
+            Err(Error::Kernel(e)) if first != last && e.errno() != Some(nexin_bpf::ENODEV) => {
+                tracing::debug!(target: crate::NX, error = %e, "no clsact here; programs go on by tcx at once");
+                self.quick = false;
+                self.attach(ifindex, ifname, kind, last, kernel)?;
+            }
+            other => other?,
+        }
         Ok(true)
     }
 

@@ -70,7 +70,7 @@ impl Default for Options {
             other: Duration::from_secs(60),
             half_open_limit: 8192,
             trace: Trace::Medium,
-            report_every: Duration::from_secs(5),
+            report_every: Duration::from_secs(30),
             check_mac: false,
             wake_bytes: 128 << 10,
             tunnel_ports: [Some(8472), Some(6081)],

@@ -83,7 +83,6 @@ struct Row {
     port: u16,
     ingress: String,
     egress: String,
-    combined: String,
     #[serde(default)]
     l7: bool,
     #[serde(default)]

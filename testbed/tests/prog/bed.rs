@@ -117,7 +117,7 @@ impl Bed {
         for device in DEVICES {
             nexin_testbed::tool(
                 "ip",
-                &["link", "add", device, "up", "type", "veth", "peer", "name", &format!("{device}p")],
+                ["link", "add", device, "up", "type", "veth", "peer", "name", &format!("{device}p")],
             )?;
         }
         let loaded = loader.load(object())?;

@@ -72,7 +72,7 @@ fn packets_for_the_world_age_and_die() -> Result {
             "route add default via 192.168.7.1",
             "-6 route add default via fd07::1",
         ] {
-            nexin_testbed::tool("ip", &line.split(' ').collect::<Vec<_>>())?;
+            nexin_testbed::tool("ip", line.split(' '))?;
         }
         for device in ["all", "nxk1"] {
             std::fs::write(format!("/proc/sys/net/ipv4/conf/{device}/forwarding"), "1")?;

@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn counter_differences_survive_a_wrap() {
-        let near_full = Counter((1 << 40) - 10 | 5 << 40);
+        let near_full = Counter(((1 << 40) - 10) | (5 << 40));
         let later = Counter(near_full.0.wrapping_add(Counter::packet(100)));
         let diff = later.since(near_full);
         assert_eq!((diff.packets(), diff.bytes()), (1, 100));

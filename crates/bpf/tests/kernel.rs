@@ -186,3 +186,24 @@ fn probes_agree_with_what_the_other_tests_do() {
     }
     assert!(features.iter().filter(|feature| feature.required).all(|feature| feature.presence != Presence::Absent));
 }
+
+#[test]
+fn a_refused_program_says_which_and_why() {
+    isolated(|_| {
+        // Every `exit` becomes `r0 = 0`, so programs run past their end.
+        const EXIT: [u8; 8] = [0x95, 0, 0, 0, 0, 0, 0, 0];
+        let mut broken = object().to_vec();
+        for instruction in broken.chunks_exact_mut(8).filter(|instruction| **instruction == EXIT) {
+            instruction[0] = 0xb7;
+        }
+        let error = Loader::new().load(&broken).unwrap_err();
+        let Error::Verifier { program, log, source } = &error else { panic!("{error}") };
+        assert!(object().windows(program.len()).any(|name| name == program.as_bytes()), "{program}");
+        assert!(!log.is_empty() && source.raw_os_error().is_some(), "{error}");
+        assert!(error.next_step().contains("uname -r"));
+        assert!(matches!(Loader::new().load(&broken[..1000]), Err(Error::Object(_))));
+        let unknown = Loader::new().global("NX_NOTHING", &[0; 4]).load(object());
+        assert!(matches!(unknown, Err(Error::Object(_))));
+        Loader::new().global_if_used("NX_NOTHING", &[0; 4]).load(object()).unwrap();
+    });
+}

@@ -13,7 +13,7 @@ use isolated::isolated;
 use nexin_abi::Identity;
 use nexin_abi::maps::KernelMap;
 use nexin_abi::maps::addr::{Addr4Map, AddrInfo};
-use nexin_abi::maps::policy::Classes;
+use nexin_abi::maps::policy::{ClassKey, Classes, Policies, Policy};
 use nexin_bpf::{Hook, attached, bpffs, clsact};
 use nexin_datapath::{Attach, Datapath, Desired, DeviceSpec, EndpointSpec, Error, Options, clean_up};
 use support::{Sketch, key, tables};
@@ -330,5 +330,38 @@ fn cleaning_up_needs_no_agent_and_knows_other_versions() {
         assert_eq!(clean_up(&options.bpffs, true).unwrap(), 1);
         assert_eq!(bpffs::list(&options.bpffs).unwrap(), [""; 0]);
         assert_eq!(attached(1, Hook::Egress).unwrap(), [0u32; 0]);
+    });
+}
+
+#[test]
+fn what_a_killed_process_left_half_done_is_swept() {
+    isolated(|bpffs| {
+        let desired = node();
+        let mut datapath = Datapath::open(&options(bpffs)).unwrap();
+        datapath.apply(&desired).unwrap();
+        let usage = |datapath: &Datapath| -> Vec<(&'static str, u32)> {
+            datapath.pressure().iter().map(|pressure| (pressure.map, pressure.used)).collect()
+        };
+        let before = usage(&datapath);
+        // Killed after classes were written, and after a policy was written that no endpoint was switched to.
+        let kernel = datapath.kernel();
+        let class = |policy, identity| ClassKey { policy, identity: Identity(identity) };
+        let classes = [(class(2, 256), 1), (class(3, 256), 1), (class(3, 999), 1)];
+        kernel.map::<Classes>().unwrap().set_many(&classes).unwrap();
+        kernel.map::<Policies>().unwrap().set(&3, &Policy { everyone_else: 1, loaded: 1 }).unwrap();
+        drop(datapath);
+
+        let mut second = Datapath::open(&options(bpffs)).unwrap();
+        let mut more = desired.clone();
+        more.policies.insert(key(2), tables(2, &Sketch::allow(&[(700, 22)])));
+        more.endpoints.insert(2, EndpointSpec { ingress: Some(key(2)), ..desired.endpoints[&2].clone() });
+        assert!(second.apply(&more).unwrap().complete());
+        assert!(support::allowed(&second, 2, 700, 22) && !support::allowed(&second, 2, 256, 80));
+        support::collect(&mut second);
+        assert!(support::allowed(&second, 2, 700, 22) && !support::allowed(&second, 2, 256, 22));
+        assert!(second.apply(&desired).unwrap().complete());
+        support::collect(&mut second);
+        assert_eq!(usage(&second), before);
+        assert_eq!(second.repair().unwrap().total(), 0);
     });
 }

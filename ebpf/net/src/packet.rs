@@ -6,6 +6,7 @@ use nexin_abi::Direction;
 use nexin_abi::SourceFile;
 use nexin_abi::maps::addr::AddrInfo;
 use nexin_abi::maps::ct::CtEntry;
+use nexin_abi::maps::frag::FragPorts;
 use nexin_packet::Tuple;
 use zerocopy::FromZeros;
 
@@ -46,6 +47,8 @@ pub struct Packet<F: Family> {
     pub policy: u32,
     /// The direction that refused, for its event: [`Direction`] + 1, or 0 for the hook's own.
     pub refused_by: u32,
+    /// Identification of the first of several fragments.
+    pub fragment: u32,
     pub l4: u16,
     pub service: u16,
     /// Offset of the network header: 14, or 0 on devices without Ethernet.
@@ -72,6 +75,7 @@ impl<F: Family> Packet<F> {
             rule: 0,
             policy: 0,
             refused_by: 0,
+            fragment: 0,
             l4: 0,
             service: 0,
             l3: 14,
@@ -90,6 +94,7 @@ impl<F: Family> Packet<F> {
     pub fn fill(&mut self, parsed: &Parsed<F>) {
         (self.key, self.sender_is_low) = F::key(&parsed.tuple);
         self.protocol = parsed.tuple.protocol;
+        self.fragment = parsed.fragment;
         self.l4 = parsed.l4;
         self.service = parsed.service;
         self.tcp_flags = parsed.tcp_flags;
@@ -140,6 +145,15 @@ pub fn parse<F: Parse>(skb: Skb, p: &mut Packet<F>) -> i32 {
         skb.pull(skb.len().min((l3 + F::HEADER) as u32));
     }
     reason
+}
+
+/// Stage: leaves the ports of a first fragment for the others.
+#[inline(always)]
+pub fn remember<F: Family>(_skb: Skb, p: &mut Packet<F>) -> i32 {
+    let t = p.tuple();
+    let ports = FragPorts { source: t.source_port, destination: t.destination_port };
+    F::frag().set(&F::frag_key(t.source, t.destination, p.fragment, t.protocol), &ports);
+    0
 }
 
 /// Stage: owners of both addresses.

@@ -3,7 +3,6 @@
 
 use core::mem::offset_of;
 
-use nexin_abi::maps::frag::FragPorts;
 use nexin_abi::{Addr4, Addr6, Be16, Be32, DropReason};
 use nexin_packet::header::{Extension, Fragment6, Icmp, Ipv4, Ipv6, Tcp, Udp};
 use nexin_packet::{Tuple, protocol};
@@ -19,6 +18,8 @@ pub struct Parsed<F: Family> {
     pub l4: u16,
     /// Port as policy sees it, host order: the destination's, for ICMP type and code.
     pub service: u16,
+    /// Identification, with [`Parsed::FIRST_FRAGMENT`].
+    pub fragment: u32,
     pub tcp_flags: u8,
     /// Bits of [`Parsed`]'s constants.
     pub kind: u8,
@@ -78,7 +79,7 @@ fn hot_transport<F: Family>(
         _ => return None,
     };
     let tuple = Tuple { source, destination, source_port, destination_port, protocol: proto };
-    Some(Parsed { tuple, l4: l4 as u16, service: destination_port.get(), tcp_flags, kind })
+    Some(Parsed { tuple, l4: l4 as u16, service: destination_port.get(), fragment: 0, tcp_flags, kind })
 }
 
 impl Parse for V4 {
@@ -137,7 +138,7 @@ impl<F: Family> Parsed<F> {
         let zero = F::Addr::new_zeroed();
         let tuple =
             Tuple { source: zero, destination: zero, source_port: NO_PORT, destination_port: NO_PORT, protocol: 0 };
-        Self { tuple, l4: 0, service: 0, tcp_flags: 0, kind: 0 }
+        Self { tuple, l4: 0, service: 0, fragment: 0, tcp_flags: 0, kind: 0 }
     }
 }
 
@@ -238,7 +239,7 @@ struct Fragment {
     more: bool,
 }
 
-/// Ports, or what stands for them; for fragments learnt from the first one and remembered for the others.
+/// Ports, or what stands for them; for later fragments as the first one left them.
 #[inline(always)]
 fn transport<F: Family>(skb: Skb, parsed: &mut Parsed<F>, fragment: Fragment, quoted: bool) -> i32 {
     let t = &mut parsed.tuple;
@@ -291,8 +292,7 @@ fn transport<F: Family>(skb: Skb, parsed: &mut Parsed<F>, fragment: Fragment, qu
     }
     if fragment.more && !quoted {
         parsed.kind |= Parsed::<F>::FIRST_FRAGMENT;
-        let ports = FragPorts { source: t.source_port, destination: t.destination_port };
-        F::frag().set(&F::frag_key(t.source, t.destination, fragment.id, t.protocol), &ports);
+        parsed.fragment = fragment.id;
     }
     0
 }

@@ -112,6 +112,8 @@ stages! {
     parse() = nx_parse4, nx_parse6: packet::parse;
     /// Finds the owners of both addresses.
     resolve() = nx_resolve4, nx_resolve6: packet::resolve_both;
+    /// Leaves the ports of a first fragment for the others.
+    remember() = nx_remember4, nx_remember6: packet::remember;
     /// A packet of a flow that has an entry. Answers in the constants below.
     known(entry: *mut CtEntry) = nx_known4, nx_known6: track::known;
     /// A packet of no flow we know. Answers in the constants below.

@@ -70,6 +70,9 @@ fn answer<F: Translate + Stages>(skb: Skb, p: &mut Packet<F>, index: u32) -> i32
     if F::VERSION == 6 && ndp::concerns(p) {
         return act::OK;
     }
+    if p.is(Parsed::<F>::FIRST_FRAGMENT) {
+        F::remember(skb, p);
+    }
     let mut entry = F::ct().find(&p.key);
     if entry.is_null() {
         let answer = F::stranger(skb, p, index);

@@ -8,7 +8,7 @@ use nexin_packet::protocol;
 use crate::config::Setting;
 use crate::ct::{self, Flow};
 use crate::deliver::{Deliver, deliver};
-use crate::event::{self, drop_unparsed, refuse, refused};
+use crate::event::{self, refuse, refused};
 use crate::family::Family;
 use crate::nat::Translate;
 use crate::ndp;
@@ -36,10 +36,18 @@ pub fn track<F: Translate + Stages>(skb: Skb, hook: Hook, l3: u8, looked_up: boo
         // Packets from the network that are not for workloads are the stack's business, whatever they are.
         let ours =
             hook != Hook::FromNetwork || F::owner(&p.tuple().destination).is_some_and(|owner| owner.endpoint != 0);
-        return if ours { drop_unparsed(skb, hook, reason as u8, (FILE as u32) << 16 | line!()) } else { act::OK };
+        if !ours {
+            return act::OK;
+        }
+        let answer = refuse!(code reason);
+        return refused(skb, p, answer).unwrap_or(act::DROP);
     }
     if !looked_up && F::VERSION == 6 && ndp::concerns(p) {
         return ndp::handle(skb, hook, p.l4);
+    }
+    // What a workload sends is remembered below, once it is known that it may.
+    if hook != Hook::FromWorkload && p.is(Parsed::<F>::FIRST_FRAGMENT) {
+        F::remember(skb, p);
     }
     let mut translated = false;
     if hook == Hook::FromNetwork {
@@ -75,6 +83,9 @@ pub fn track<F: Translate + Stages>(skb: Skb, hook: Hook, l3: u8, looked_up: boo
         step = F::stray(skb, p);
     }
     if step > 0 && step & DELIVER != 0 {
+        if hook == Hook::FromWorkload && p.is(Parsed::<F>::FIRST_FRAGMENT) {
+            F::remember(skb, p);
+        }
         step = deliver(skb, p, step as u16);
     }
     refused(skb, p, step).unwrap_or(step)
@@ -189,12 +200,23 @@ pub fn judge_again<F: Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>, f
             ct::half_open_closed(flow.source());
         }
     }
-    flow.set_source(number(source));
+    // What came by the stack goes back by it, whatever its address.
+    if flow.source() != CtEntry::HOST || source.endpoint != 0 {
+        flow.set_source(number(source));
+    }
     if !flow.has(CtEntry::MASQUERADED) && flow.target() != CtEntry::UNTRANSLATED {
         flow.set_target(number(target));
     }
     flow.set_epoch(config.epoch);
     reason
+}
+
+/// How the entry of a new flow names its originator. Replies to what the stack sent go back by the stack, also when the
+/// originator lies beyond it: the stack may have translated the destination (published ports) and must undo it.
+#[inline(always)]
+fn origin<F: Family>(p: &Packet<F>) -> u16 {
+    let source = number(p.sender);
+    if source == 0 && p.hook == Hook::ToWorkload { CtEntry::HOST } else { source }
 }
 
 /// Both sides' policies: the originator's egress, then the target's ingress. 0, or the reason to refuse.
@@ -265,7 +287,7 @@ pub fn fresh<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>) -> i32 {
     if p.is(Parsed::<F>::UNTRACKED | Parsed::<F>::ECHO_REPLY) {
         return DELIVER | i32::from(receiver);
     }
-    let source = number(p.sender);
+    let source = origin(p);
     let half_open = proto == protocol::TCP && tcp::opens(p.tcp_flags);
     if half_open && !ct::half_open_opened(source) {
         return refuse!(HalfOpenLimit);

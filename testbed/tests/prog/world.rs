@@ -220,8 +220,13 @@ fn fragments_follow_their_first() -> Result {
         for family in BOTH {
             let later = bytes(&spec(ALICE, PEER, family, udp(5000, 53)).fragment(9, 1480, false));
             assert_eq!(bed.send(ALICE, &later)?.action, DROP);
-            assert_eq!(bed.drop_reason()?, DropReason::FragmentNotFound);
+            let drop = bed.events("nx_ev_drop")?.pop().expect("told");
+            assert_eq!(drop.reason, DropReason::FragmentNotFound as u8);
+            assert_eq!((drop.source_endpoint, drop.source_identity.0), (ALICE.number, ALICE.identity), "whose it was");
             let first = bytes(&spec(ALICE, PEER, family, udp(5000, 53)).fragment(9, 0, true));
+            // What was sent in Alice's name leaves no trace.
+            assert_eq!(bed.send(BOB, &first)?.action, DROP);
+            assert_eq!((bed.send(ALICE, &later)?.action, bed.events("nx_ev_drop")?.len()), (DROP, 2));
             let left = out(bed, &first)?;
             let rest = out(bed, &later)?;
             let source = if family == Family::Four { 26..30 } else { 22..38 };

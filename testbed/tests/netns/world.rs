@@ -227,3 +227,22 @@ fn egress_to_the_world_follows_cidrs() -> Result {
         Ok(())
     })
 }
+
+/// Published ports (the CNI plugin `portmap`, Docker's `-p`): netfilter of the node changes the destination and must see the
+/// replies to change them back, also after a change of policy.
+#[test]
+fn what_the_stack_redirects_to_a_workload_finds_back() -> Result {
+    isolated(|| {
+        let node = Node::up("n")?;
+        let a = node.workload("a", "app=a")?;
+        let _server = TcpEcho::start(&a.ns, 80)?;
+        node.ns.sysctl("net/ipv4/conf/all/forwarding", "1")?;
+        node.ns.tool("nft add table ip published")?;
+        node.ns.tool("nft add chain ip published in { type nat hook prerouting priority -100 ; }")?;
+        node.ns.tool(&format!("nft add rule ip published in tcp dport 8080 dnat to {}:80", a.v4))?;
+        assert_eq!(tcp(&node.world.ns, Node::V4.into(), 8080)?, Outcome::Answered);
+        node.apply("world.yaml", &cilium("world", "a", "  ingress: [{fromEntities: [world]}]"))?;
+        assert_eq!(tcp(&node.world.ns, Node::V4.into(), 8080)?, Outcome::Answered);
+        Ok(())
+    })
+}

@@ -67,7 +67,8 @@ pub struct CtEntry {
     pub expires: u32,
     /// [`super::config::Config::epoch`] at the last policy decision.
     pub epoch: u32,
-    /// Local endpoint that originated the flow, [`CtEntry::HOST`] for this node itself, 0 for anyone else.
+    /// Local endpoint that originated the flow, [`CtEntry::HOST`] for this node itself and whatever its stack routed to the
+    /// workload, 0 for anyone else.
     pub source_endpoint: u16,
     /// Local endpoint it goes to, [`CtEntry::HOST`] for this node itself, 0 for anyone else, [`CtEntry::UNTRANSLATED`]
     /// for anyone else once it is known that the source keeps its address; with [`CtEntry::MASQUERADED`] the translated

@@ -123,7 +123,7 @@ fn drift_is_repaired_and_counted_by_kind() {
         assert_ne!(support::dump(&datapath), dump);
         let report = datapath.repair().unwrap();
         assert_eq!((report.endpoints, report.addresses, report.prefixes, report.devices), (1, 2, 1, 1), "{report:?}");
-        assert_eq!(report.policies, 4, "{report:?}");
+        assert_eq!(report.policies, 5, "{report:?}");
         assert_eq!(report.links, 0);
         assert_eq!(support::without_epoch(support::dump(&datapath)), support::without_epoch(dump));
         assert_eq!(datapath.repair().unwrap().total(), 0);

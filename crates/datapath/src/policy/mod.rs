@@ -258,23 +258,36 @@ impl PolicyStore {
     }
 
     fn repair_classes(&mut self) -> Result<usize> {
-        let mut kernel: HashMap<(u32, Identity), u32> = HashMap::new();
+        let policies = || self.loaded.iter().chain(&self.retired).chain(&self.dead);
+        let members: BTreeMap<u32, &BTreeMap<Identity, u32>> =
+            policies().map(|(number, policy)| (*number, &policy.members)).collect();
+        let (mut present, mut wrong, mut foreign) = (0, Vec::new(), Vec::new());
         self.classes.visit(|keys, values| {
-            kernel.extend(keys.iter().zip(values).map(|(key, class)| ((key.policy, key.identity), *class)));
+            for (key, class) in keys.iter().zip(values) {
+                let gone = (key.policy, key.identity);
+                match members.get(&key.policy).and_then(|members| members.get(&key.identity)) {
+                    Some(right) => {
+                        present += 1;
+                        if right != class {
+                            wrong.push((*key, *right));
+                        }
+                    }
+                    None if self.stale.contains(&gone) || self.dead_classes.contains(&gone) => {}
+                    None => foreign.push(*key),
+                }
+            }
         })?;
-        let mut wrong = Vec::new();
-        for (&policy, loaded) in self.loaded.iter().chain(&self.retired).chain(&self.dead) {
-            for (&identity, &class) in &loaded.members {
-                if kernel.remove(&(policy, identity)) != Some(class) {
-                    wrong.push((ClassKey { policy, identity }, class));
+        // Only when some are missing is each looked for.
+        if present < members.values().map(|members| members.len()).sum::<usize>() {
+            for (&policy, members) in &members {
+                for (&identity, &class) in *members {
+                    let key = ClassKey { policy, identity };
+                    if self.classes.get(&key)?.is_none() {
+                        wrong.push((key, class));
+                    }
                 }
             }
         }
-        let foreign: Vec<ClassKey> = kernel
-            .into_keys()
-            .filter(|key| !self.stale.contains(key) && !self.dead_classes.contains(key))
-            .map(|(policy, identity)| ClassKey { policy, identity })
-            .collect();
         self.classes.set_many(&wrong)?;
         self.classes.remove_many(&foreign)?;
         Ok(wrong.len() + foreign.len())

@@ -102,7 +102,7 @@ pub(crate) fn without_epoch(mut dump: Dump) -> Dump {
 }
 
 /// Changes, adds and removes entries behind the datapath's back: one endpoint, two addresses, one prefix, one device, and in
-/// the policy tables a class, a foreign class, a decision and a policy.
+/// the policy tables a class, a foreign class, a missing class, a decision and a policy.
 pub(crate) fn vandalise(datapath: &Datapath) {
     let kernel = datapath.kernel();
     let endpoints = kernel.map::<Endpoints>().unwrap();
@@ -121,6 +121,9 @@ pub(crate) fn vandalise(datapath: &Datapath) {
     let (class, number) = classes.entries().unwrap()[0];
     classes.set(&class, &(number + 1)).unwrap();
     classes.set(&ClassKey { policy: class.policy, identity: Identity(4242) }, &number).unwrap();
+    let (missing, _) =
+        classes.entries().unwrap().into_iter().find(|(key, _)| *key != class && key.identity.0 != 4242).unwrap();
+    assert!(classes.remove(&missing).unwrap());
     let decision = Decision { tcp: Slot::verdict(1), ..Decision::default() };
     kernel.map::<Decisions>().unwrap().set(&number, &decision).unwrap();
     kernel.map::<Policies>().unwrap().set(&class.policy, &Policy::default()).unwrap();

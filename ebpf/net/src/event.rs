@@ -239,16 +239,21 @@ fn reserve(kind: EventKind) -> Option<&'static mut Event> {
     }
 }
 
-/// Publishes an event. A reader is woken only when much is waiting: a wake-up costs more than everything else here.
+/// Publishes an event. A reader is woken once for every [`NX_WAKE_BYTES`](Setting) that wait: a wake-up costs more than
+/// everything else here, and one for each event while the reader is behind would keep it from ever catching up.
 #[inline(always)]
 fn submit(event: &'static mut Event, kind: EventKind) {
     const BPF_RB_NO_WAKEUP: u64 = 1;
     const BPF_RB_FORCE_WAKEUP: u64 = 2;
     const BPF_RB_AVAIL_DATA: u64 = 0;
+    /// What an event takes in the ring, its header included.
+    const ENTRY: u64 = size_of::<Event>() as u64 + 8;
     // SAFETY: the ring is a ring-buffer map; the entry came from it and is not used afterwards.
     unsafe {
         let waiting = bpf::bpf_ringbuf_query(ring(kind), BPF_RB_AVAIL_DATA);
-        let wake = if waiting >= u64::from(Setting::NX_WAKE_BYTES()) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+        let step = u64::from(Setting::NX_WAKE_BYTES());
+        let beyond = waiting.checked_rem(step).unwrap_or(0);
+        let wake = if waiting >= step && beyond < ENTRY { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
         bpf::bpf_ringbuf_submit(core::ptr::from_mut(event).cast(), wake);
     }
 }

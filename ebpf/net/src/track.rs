@@ -103,7 +103,11 @@ pub fn known<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow
         return refuse!(InvalidSourceIp);
     }
     if p.hook == Hook::FromNetwork && !is_foreign(sender_number(flow, forward)) {
-        return refuse!(InvalidSourceIp);
+        // A flow whose first packet came by the stack names the node, whoever was behind it: see `origin`.
+        p.resolve(skb);
+        if number(p.sender) != 0 {
+            return refuse!(InvalidSourceIp);
+        }
     }
     if p.hook == Hook::FromWorkload && !owns_mac(skb, sender_number(flow, forward)) {
         return refuse!(InvalidSourceMac);

@@ -371,3 +371,22 @@ fn protocols_without_ports_to_choose_keep_theirs() -> Result {
         Ok(())
     })
 }
+
+#[test]
+fn a_flow_that_began_by_the_stack_goes_on_by_the_device() -> Result {
+    with_bed(|bed| {
+        bed.network()?;
+        for family in BOTH {
+            // Before the device had its program, the stack forwarded.
+            let knock = packet(PEER, BOB, family, tcp(5000, 80, SYN));
+            assert_eq!(bed.run("to_workload", &knock, bed.device_of(BOB))?.action, OK);
+            assert_eq!(
+                bed.send(BOB, &packet(BOB, PEER, family, tcp(80, 5000, SYN | ACK)))?.action,
+                OK,
+                "by the stack again"
+            );
+            assert_eq!(bed.arrive(&packet(PEER, BOB, family, tcp(5000, 80, ACK)))?.action, REDIRECT);
+        }
+        Ok(())
+    })
+}

@@ -239,8 +239,8 @@ fn reserve(kind: EventKind) -> Option<&'static mut Event> {
     }
 }
 
-/// Publishes an event. A reader is woken once for every [`NX_WAKE_BYTES`](Setting) that wait: a wake-up costs more than
-/// everything else here, and one for each event while the reader is behind would keep it from ever catching up.
+/// Publishes an event. A reader is woken once for every [`NX_WAKE_BYTES`](Setting) that wait, not at each event beyond them: a
+/// wake-up costs more than everything else here. A wake-up that is missed costs the reader's polling interval.
 #[inline(always)]
 fn submit(event: &'static mut Event, kind: EventKind) {
     const BPF_RB_NO_WAKEUP: u64 = 1;

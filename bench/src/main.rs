@@ -40,6 +40,9 @@ struct Arguments {
     /// Only these paths, beside veth and router.
     #[arg(long, value_delimiter = ',')]
     paths: Vec<paths::Path>,
+    /// Only these loads.
+    #[arg(long, value_delimiter = ',')]
+    loads: Vec<load::Kind>,
     /// Object of the floor programs (`ebpf/floor`).
     #[arg(long)]
     floor: Option<PathBuf>,
@@ -80,7 +83,7 @@ fn measure(arguments: &Arguments) -> Result {
     let wants = |row| all || arguments.rows.contains(&row);
     let mut report = report::Report::new(machine::describe()?);
     if wants(Row::Wire) {
-        report.add(wire::measure(arguments.rounds, &arguments.paths)?);
+        report.add(wire::measure(arguments.rounds, &arguments.paths, &arguments.loads)?);
     }
     if wants(Row::Kernel) {
         let Some(floor) = &arguments.floor else { fail!("the kernel row needs --floor OBJECT; ./x bench builds it") };

@@ -20,14 +20,15 @@ const LOADS: [(Kind, &str, usize, &str, f64); 4] = [
 ];
 
 /// The baseline comes first, whatever is asked for.
-pub(crate) fn measure(rounds: usize, wanted: &[Path]) -> Result<Vec<Table>> {
+pub(crate) fn measure(rounds: usize, wanted: &[Path], loads: &[Kind]) -> Result<Vec<Table>> {
+    let loads: Vec<_> = LOADS.into_iter().filter(|load| loads.is_empty() || loads.contains(&load.0)).collect();
     let wants = |path: &Path| wanted.is_empty() || *path <= Path::Router || wanted.contains(path);
     let built = Path::ALL.into_iter().filter(wants).map(paths::build).collect::<Result<Vec<_>>>()?;
-    let mut p50 = vec![vec![Series::default(); built.len()]; LOADS.len()];
+    let mut p50 = vec![vec![Series::default(); built.len()]; loads.len()];
     let mut p99 = p50.clone();
     for round in 0..rounds {
         eprintln!("round {} of {rounds}", round + 1);
-        for (number, (kind, _, count, _, divisor)) in LOADS.iter().enumerate() {
+        for (number, (kind, _, count, _, divisor)) in loads.iter().enumerate() {
             for path in order(built.len(), round) {
                 let figures = put(&built[path], *kind, *count)?;
                 p50[number][path].values.push(figures.p50 / divisor);
@@ -35,7 +36,7 @@ pub(crate) fn measure(rounds: usize, wanted: &[Path]) -> Result<Vec<Table>> {
             }
         }
     }
-    Ok(LOADS
+    Ok(loads
         .iter()
         .enumerate()
         .map(|(number, (kind, name, _, unit, _))| {

@@ -50,10 +50,15 @@ fn tcx_is_taken_where_the_kernel_has_it() -> Result {
         if needs(Feature::Tcx, || attach == "tcx")? {
             let a = node.workload("a", "app=a")?;
             // New workloads may go on by clsact first, which costs less while they come up.
-            until_ok("it has settled on tcx", || match node.ns.tool("tc qdisc show")? {
-                shown if shown.contains(&format!("clsact ffff: dev {}", a.host_interface)) => fail!("{shown}"),
-                _ => Ok(()),
+            until_ok("it has settled on tcx", || {
+                match node.ns.tool(&format!("tc filter show dev {} ingress", a.host_interface))? {
+                    shown if shown.contains("from_workload") => fail!("{shown}"),
+                    _ => Ok(()),
+                }
             })?;
+            for to in [World::V4.into(), World::V6.into()] {
+                assert_eq!(ping(&a.ns, to, "")?, Outcome::Answered, "{to}");
+            }
         }
         Ok(())
     })

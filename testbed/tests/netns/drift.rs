@@ -57,6 +57,12 @@ fn a_lost_program_comes_back() -> Result {
         assert_eq!(tcp(&a.ns, b.v4.into(), 80)?, Outcome::Silence);
         let links = node.agent()?.bpffs().join(format!("v{}/links", nexin_abi::LAYOUT));
         let pin = links.join(format!("{}-from_workload", a.host_interface));
+        until_ok("the program has settled on tcx", || {
+            match node.ns.try_tool(&format!("bpftool link show pinned {}", pin.display()))? {
+                tool if tool.success => Ok(()),
+                tool => fail!("{}", tool.stderr),
+            }
+        })?;
         node.ns.tool(&format!("bpftool link detach pinned {}", pin.display()))?;
         becomes_repaired(&node, "link", || Ok(tcp(&a.ns, b.v4.into(), 80)? == Outcome::Silence))
     })

@@ -27,7 +27,7 @@ fn a_deny_names_its_rule() -> Result {
             assert_eq!(event["tcp_flags"], "S", "{event}");
             assert!(event["source"]["labels"].to_string().contains("app"), "{event}");
         }
-        assert!(node.metric("nexin_drop_count_total", &["Policy denied by denylist", "ingress"])? >= 2.0);
+        assert!(node.metric("nexin_drop_count_total", &["Policy denied by denylist", "INGRESS"])? >= 2.0);
         Ok(())
     })
 }

@@ -185,19 +185,23 @@ fn a_workload_that_ended_is_told_and_freed() -> Result {
     })
 }
 
-/// Kernel's numbers of the programs at a workload's link.
+/// Kernel's numbers of the programs at a workload's link, once they have settled there.
 fn programs(node: &Node, workload: &Workload) -> Result<Vec<u32>> {
+    until_ok("both programs are in their place", || match found(node, workload)? {
+        both if both.len() == 2 => Ok(both),
+        others => fail!("programs at {}: {others:?}", workload.host_interface),
+    })
+}
+
+fn found(node: &Node, workload: &Workload) -> Result<Vec<u32>> {
     let device = &workload.host_interface;
-    let found: Vec<u32> = if node.api()?.get("/v1/status")?["agent"]["attach"] == "tcx" {
-        node.ns.run(|| {
+    if node.api()?.get("/v1/status")?["agent"]["attach"] == "tcx" {
+        return node.ns.run(|| {
             let index = nix::net::if_::if_nametoindex(device.as_str())?;
             Ok([attached(index, Hook::Ingress)?, attached(index, Hook::Egress)?].concat())
-        })?
-    } else {
-        let filters = ["ingress", "egress"].map(|hook| node.ns.tool(&format!("tc filter show dev {device} {hook}")));
-        let text = filters.into_iter().collect::<Result<Vec<_>>>()?.concat();
-        text.split(" id ").skip(1).filter_map(|rest| rest.split(' ').next()?.parse().ok()).collect()
-    };
-    assert_eq!(found.len(), 2, "programs at {device}");
-    Ok(found)
+        });
+    }
+    let filters = ["ingress", "egress"].map(|hook| node.ns.tool(&format!("tc filter show dev {device} {hook}")));
+    let text = filters.into_iter().collect::<Result<Vec<_>>>()?.concat();
+    Ok(text.split(" id ").skip(1).filter_map(|rest| rest.split(' ').next()?.parse().ok()).collect())
 }

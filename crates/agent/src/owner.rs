@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use nexin_api::v1::{SyncStatus, Timestamp};
 use nexin_datapath::{Datapath, GcReport, Options, RepairReport};
@@ -15,6 +15,8 @@ use crate::error::AgentError;
 
 /// Without a job for so long, work that can wait is done.
 const IDLE: Duration = Duration::from_millis(200);
+/// So long work that can wait is put off for the sake of jobs.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Jobs that may reach the kernel in one go.
 const BATCH: usize = 256;
 
@@ -128,12 +130,18 @@ impl Owner {
 
     fn work(&mut self, inbox: &Receiver<Message>) {
         let mut stop = false;
+        let mut settled = Instant::now();
         while !stop {
+            if self.unsettled && settled.elapsed() >= PATIENCE {
+                self.settle();
+                settled = Instant::now();
+            }
             let first = if self.unsettled { inbox.recv_timeout(IDLE) } else { inbox.recv().map_err(Into::into) };
             let first = match first {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Timeout) => {
                     self.settle();
+                    settled = Instant::now();
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => return,

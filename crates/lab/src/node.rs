@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use nexin_netlink::{IfName, Netns, RouteSpec};
+use nexin_netlink::{Family, IfName, LinkSysctl, Netns, RouteSpec};
 
 use crate::plan::{default_routes, uplink};
 use crate::{Error, Lab, Result};
@@ -123,6 +123,8 @@ pub(crate) fn configure(
 ) -> Result<()> {
     let mut netlink = netns.netlink()?;
     let name = IfName::new(link)?;
+    // Detecting duplicates takes a second in which the link cannot ask for IPv6 neighbours; nobody else is on it.
+    netns.run(|| LinkSysctl::AcceptDad.write(Family::V6, &name, 0))??;
     netlink.set_up(&name, true)?;
     let link = netlink.link(&name)?.ok_or_else(|| nexin_netlink::Error::NoSuchLink(link.to_owned()))?;
     for address in addresses {

@@ -26,6 +26,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub fn of(node: &mut Node) -> Result<Self> {
+        until_ok("programs are where they will stay", || settled(node))?;
         let mut facts = BTreeSet::new();
         for (kind, line) in [
             ("link", "-o link show"),
@@ -117,4 +118,23 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
+}
+
+/// With tcx, the programs of a new workload begin on clsact and move a moment later; their pins appear then.
+fn settled(node: &Node) -> Result {
+    // Without an agent nothing moves any more.
+    let Ok(status) = node.api().and_then(|api| api.get("/v1/status")) else { return Ok(()) };
+    if status["agent"]["attach"] != "tcx" {
+        return Ok(());
+    }
+    for line in node.ns.ip("-o link show")?.lines() {
+        let Some(name) = line.split([' ', '@', ':']).find(|word| word.starts_with("nx")) else { continue };
+        for hook in ["ingress", "egress"] {
+            let filters = node.ns.try_tool(&format!("tc filter show dev {name} {hook}"))?.stdout;
+            if filters.contains("nexin:") {
+                fail!("{name} {hook}: {filters}");
+            }
+        }
+    }
+    Ok(())
 }

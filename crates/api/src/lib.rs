@@ -4,6 +4,7 @@
 //! what they mean is decided there. The only crate that uses axum, reqwest and utoipa.
 
 mod client;
+pub mod hubble;
 pub mod server;
 pub mod v1;
 

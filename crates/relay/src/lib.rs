@@ -1,0 +1,1 @@
+//! One Hubble endpoint over many nodes.

@@ -1,5 +1,10 @@
 //! Events of the kernel and of proxies become flow records: names, filters, aggregation, metrics. Values in, values out: no I/O, no clock.
 
+pub mod event;
+pub mod record;
+pub mod summary;
 pub mod view;
 
+pub use event::Event;
+pub use record::Record;
 pub use view::View;

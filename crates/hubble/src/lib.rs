@@ -1,6 +1,8 @@
 //! Hubble's wire words: its protobuf messages and their JSON, as other people's clients and servers speak them.
 //! Nothing here knows what a message means.
 
+pub mod json;
+
 // Names, deprecations and sizes are the wire format's own.
 #[allow(clippy::all, deprecated, unreachable_pub, rust_2018_idioms)]
 pub mod flow {

@@ -32,6 +32,7 @@ use crate::{
 const FLOWS: [usize; 3] = [1, 1 << 16, 1 << 20];
 /// Runs of a warm measurement.
 const WARM: u32 = 1_000_000;
+/// Class of peers that a policy allows.
 const ALLOWED: u32 = 1;
 const REDIRECTED: i32 = 7;
 
@@ -105,14 +106,16 @@ impl Bed {
             self.set::<Verdicts>(&policy, &verdict)?;
             let slot = Slot::verdict(policy);
             let decision = Decision { tcp: slot, udp: slot, sctp: slot, icmp: slot, icmp6: slot, other: slot };
-            self.set::<Decisions>(&policy, &decision)?;
-            self.set::<Policies>(&policy, &Policy { everyone_else: 0, loaded: ALLOWED })?;
+            let base = policy * 2;
+            self.set::<Decisions>(&(base + ALLOWED), &decision)?;
+            self.set::<Policies>(&policy, &Policy { classifier: policy, base })?;
             // The floor program judges the destination, the shipped one both sides.
             for identity in [peer.identity, self.server.identity] {
-                self.set::<Classes>(&ClassKey { policy, identity }, &policy)?;
+                self.set::<Classes>(&ClassKey { classifier: policy, identity }, &ALLOWED)?;
             }
-            let crowd: Vec<_> =
-                (0..identities / 2).map(|i| (ClassKey { policy, identity: Identity(100_000 + i) }, policy)).collect();
+            let crowd: Vec<_> = (0..identities / 2)
+                .map(|i| (ClassKey { classifier: policy, identity: Identity(100_000 + i) }, ALLOWED))
+                .collect();
             self.shipped.map::<Classes>()?.set_many(&crowd)?;
         }
         for side in [&self.client, &self.server] {

@@ -29,7 +29,7 @@ fn entries_come_back_one_by_one_and_in_batches() {
         let loaded = Loader::new().entries::<Classes>(20_000).load(object()).unwrap();
         let map: Map<Classes> = loaded.map().unwrap();
         let entries: Vec<(ClassKey, u32)> =
-            (0..10_000).map(|n| (ClassKey { policy: 1 + n % 7, identity: Identity(n) }, n)).collect();
+            (0..10_000).map(|n| (ClassKey { classifier: 1 + n % 7, identity: Identity(n) }, n)).collect();
         map.set_many(&entries).unwrap();
         assert_eq!(map.get(&entries[77].0).unwrap(), Some(77));
         let mut found = map.entries().unwrap();
@@ -37,7 +37,7 @@ fn entries_come_back_one_by_one_and_in_batches() {
         assert_eq!(found, entries);
         let mut keys: Vec<ClassKey> = entries.iter().map(|e| e.0).collect();
         assert!(map.remove(&keys[5000]).unwrap());
-        keys.push(ClassKey { policy: 9999, identity: Identity(1) });
+        keys.push(ClassKey { classifier: 9999, identity: Identity(1) });
         assert_eq!(map.remove_many(&keys).unwrap(), 9_999);
         assert_eq!(map.entries().unwrap(), []);
     });

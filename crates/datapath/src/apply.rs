@@ -92,25 +92,50 @@ impl Datapath {
 
     /// Loads what is new of the policies. Those that find no room are returned.
     fn load_policies(&mut self, desired: &Desired, report: &mut ApplyReport) -> Result<BTreeMap<PolicyKey, Error>> {
-        let mut failed = BTreeMap::new();
-        for (key, tables) in &desired.policies {
-            let mut ensured = self.policies.ensure(tables);
+        let mut extended = self.policies.extend(&desired.policies)?;
+        if !extended.failed.is_empty() && self.policies.needs_sweep() && self.sweep()? {
+            report.policies_extended = extended.policies;
+            extended = self.policies.extend(&desired.policies)?;
+        }
+        report.policies_extended += extended.policies;
+        let mut failed = extended.failed;
+        let held = self.held(desired);
+        let none = BTreeSet::new();
+        for (key, tables) in desired.policies.iter() {
+            if failed.contains_key(key) {
+                continue;
+            }
+            let held = held.get(key).unwrap_or(&none);
+            let mut ensured = self.policies.ensure(tables, held);
             if matches!(&ensured, Err(e) if e.full()) && self.policies.needs_sweep() && self.sweep()? {
-                ensured = self.policies.ensure(tables);
+                ensured = self.policies.ensure(tables, held);
             }
             match ensured {
                 Ok((_, Ensured::Unchanged)) => {}
                 Ok((_, Ensured::Adopted)) => report.policies_adopted += 1,
-                Ok((_, Ensured::Extended)) => report.policies_extended += 1,
                 Ok((_, Ensured::Loaded)) => report.policies_loaded += 1,
-                Err(e) if e.full() => {
-                    tracing::warn!(target: NX, policy = format!("{:032x}", key.0), error = %e, "policy not enforced");
-                    failed.insert(*key, e);
-                }
+                Err(e) if e.full() => drop(failed.insert(*key, e)),
                 Err(e) => return Err(e),
             }
         }
+        for (key, e) in &failed {
+            tracing::warn!(target: NX, policy = format!("{:032x}", key.0), error = %e, "policy not enforced");
+        }
         Ok(failed)
+    }
+
+    /// For each policy those that the endpoints which are to have it have in the kernel now.
+    fn held(&self, desired: &Desired) -> BTreeMap<PolicyKey, BTreeSet<u32>> {
+        let mut held: BTreeMap<PolicyKey, BTreeSet<u32>> = BTreeMap::new();
+        for (&number, spec) in &desired.endpoints {
+            let Some(old) = self.tables.endpoints.get(&u32::from(number)) else { continue };
+            for (key, old) in [(spec.ingress, old.ingress_policy), (spec.egress, old.egress_policy)] {
+                if let Some(key) = key {
+                    held.entry(key).or_default().insert(old);
+                }
+            }
+        }
+        held
     }
 
     /// Endpoints as the kernel shall have them. One whose policy found no room keeps what it has.

@@ -144,12 +144,12 @@ impl Tables for KernelPolicy {
         ask(&self.policies, &policy)
     }
 
-    fn class(&self, policy: u32, identity: Identity) -> Option<u32> {
-        ask(&self.classes, &ClassKey { policy, identity })
+    fn class(&self, classifier: u32, identity: Identity) -> Option<u32> {
+        ask(&self.classes, &ClassKey { classifier, identity })
     }
 
-    fn decision(&self, class: u32) -> Option<Decision> {
-        ask(&self.decisions, &class)
+    fn decision(&self, index: u32) -> Option<Decision> {
+        ask(&self.decisions, &index)
     }
 
     fn port(&self, table: u32, high: u8) -> Option<Slot> {

@@ -250,6 +250,69 @@ fn a_new_identity_costs_one_entry() {
     });
 }
 
+/// Identities 300 to 319 with a port each; `other` gets 443 and the rest `port`.
+fn crowd(port: u16, other: u32) -> Sketch {
+    Sketch::allow(&(300..320).map(|n| (n, if n == other { 443 } else { port })).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_change_of_ports_writes_no_class_and_policies_share_them() {
+    isolated(|bpffs| {
+        let mut desired = node();
+        let mut datapath = Datapath::open(&options(bpffs)).unwrap();
+        desired.policies = [(key(1), tables(1, &crowd(80, 300)))].into();
+        datapath.apply(&desired).unwrap();
+        let classes = support::dump(&datapath)["nx_class"].clone();
+        assert_eq!(classes.len(), 20);
+        desired.policies.insert(key(2), tables(2, &crowd(8080, 300)));
+        desired.endpoints.insert(2, EndpointSpec { ingress: Some(key(2)), ..desired.endpoints[&2].clone() });
+        assert_eq!(datapath.apply(&desired).unwrap().policies_loaded, 1);
+        assert_eq!(support::dump(&datapath)["nx_class"], classes);
+        let allows = |endpoint, identity, port| support::allowed(&datapath, endpoint, identity, port);
+        assert!(allows(1, 301, 80) && !allows(1, 301, 8080) && allows(1, 300, 443));
+        assert!(allows(2, 301, 8080) && !allows(2, 301, 80) && allows(2, 300, 443));
+        assert!(!allows(1, 299, 80) && !allows(2, 299, 8080));
+    });
+}
+
+#[test]
+fn telling_one_more_apart_moves_one_and_changes_nothing_for_others() {
+    isolated(|bpffs| {
+        let mut desired = node();
+        let mut datapath = Datapath::open(&options(bpffs)).unwrap();
+        desired.policies = [(key(1), tables(1, &crowd(80, 300)))].into();
+        datapath.apply(&desired).unwrap();
+        let before = support::dump(&datapath)["nx_class"].clone();
+        let first = datapath.endpoint_policies(1).unwrap();
+        // Endpoint 2 tells 305 apart from now on, then 306 as well, and forgets 300.
+        for (round, others) in [vec![300, 305], vec![305, 306]].into_iter().enumerate() {
+            let number = 2 + round as u128;
+            let mut sketch = crowd(80, 300);
+            sketch.allowed.insert(300, if others.contains(&300) { 443 } else { 80 });
+            for other in &others {
+                sketch.allowed.entry(*other).and_modify(|port| *port = (*port).max(443));
+            }
+            desired.policies.insert(key(number), tables(number, &sketch));
+            desired.endpoints.insert(2, EndpointSpec { ingress: Some(key(number)), ..desired.endpoints[&2].clone() });
+            datapath.apply(&desired).unwrap();
+            let after = support::dump(&datapath)["nx_class"].clone();
+            let moved = before.iter().filter(|entry| !after.contains(entry)).count();
+            assert_eq!((after.len(), moved), (before.len(), round + 1));
+            for identity in 299..321 {
+                let known = (300..320).contains(&identity);
+                let port = |own: bool| if own { 443 } else { 80 };
+                let (one, two) = (port(identity == 300), port(others.contains(&identity)));
+                for asked in [80, 443, 8080] {
+                    assert_eq!(support::allowed(&datapath, 1, identity, asked), known && asked == one, "{identity}");
+                    assert_eq!(support::allowed(&datapath, 2, identity, asked), known && asked == two, "{identity}");
+                }
+            }
+            assert_eq!(datapath.endpoint_policies(1).unwrap(), first);
+            assert_eq!(datapath.repair().unwrap().total(), 0);
+        }
+    });
+}
+
 #[test]
 fn uninstall_leaves_nothing() {
     isolated(|bpffs| {
@@ -345,10 +408,10 @@ fn what_a_killed_process_left_half_done_is_swept() {
         let before = usage(&datapath);
         // Killed after classes were written, and after a policy was written that no endpoint was switched to.
         let kernel = datapath.kernel();
-        let class = |policy, identity| ClassKey { policy, identity: Identity(identity) };
+        let class = |classifier, identity| ClassKey { classifier, identity: Identity(identity) };
         let classes = [(class(2, 256), 1), (class(3, 256), 1), (class(3, 999), 1)];
         kernel.map::<Classes>().unwrap().set_many(&classes).unwrap();
-        kernel.map::<Policies>().unwrap().set(&3, &Policy { everyone_else: 1, loaded: 1 }).unwrap();
+        kernel.map::<Policies>().unwrap().set(&3, &Policy { classifier: 3, base: 1 }).unwrap();
         drop(datapath);
 
         let mut second = Datapath::open(&options(bpffs)).unwrap();

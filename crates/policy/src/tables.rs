@@ -31,15 +31,15 @@ pub struct PolicyTables {
 
 impl Tables for PolicyTables {
     fn policy(&self, _policy: u32) -> Option<Policy> {
-        Some(Policy { everyone_else: self.everyone_else, loaded: 1 })
+        Some(Policy { classifier: 1, base: 0 })
     }
 
-    fn class(&self, _policy: u32, identity: Identity) -> Option<u32> {
-        self.members.get(identity)
+    fn class(&self, _classifier: u32, identity: Identity) -> Option<u32> {
+        Some(self.members.get(identity).unwrap_or(self.everyone_else))
     }
 
-    fn decision(&self, class: u32) -> Option<Decision> {
-        self.decisions.get(class as usize).copied()
+    fn decision(&self, index: u32) -> Option<Decision> {
+        self.decisions.get(index as usize).copied()
     }
 
     fn port(&self, table: u32, high: u8) -> Option<Slot> {

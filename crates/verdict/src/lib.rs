@@ -1,7 +1,7 @@
 //! The policy decision, once: kernel programs, the agent, `explain`, `simulate` and the tests run this function.
 //!
 //! Arbitration (precedence, deny, tiers, pass) happened when the tables were compiled; what is left is a walk of at most
-//! five look-ups. The crate knows no map and no kernel: [`Tables`] says where the tables are.
+//! six look-ups. The crate knows no map and no kernel: [`Tables`] says where the tables are.
 #![cfg_attr(not(test), no_std)]
 
 pub mod precedence;
@@ -21,8 +21,8 @@ pub mod protocol {
 /// Access to the decision tables of `nexin_abi::maps::policy`. `None` means that the entry does not exist.
 pub trait Tables {
     fn policy(&self, policy: u32) -> Option<Policy>;
-    fn class(&self, policy: u32, identity: Identity) -> Option<u32>;
-    fn decision(&self, class: u32) -> Option<Decision>;
+    fn class(&self, classifier: u32, identity: Identity) -> Option<u32>;
+    fn decision(&self, index: u32) -> Option<Decision>;
     /// Slot of port table `table` for the high byte of a port.
     fn port(&self, table: u32, high: u8) -> Option<Slot>;
     /// Slot of port block `block` for the low byte of a port.
@@ -37,17 +37,12 @@ pub trait Tables {
 /// handle: it needs no look-up.
 #[inline(always)]
 pub fn decide<T: Tables>(tables: &T, policy: u32, identity: Identity, protocol: u8, port: u16) -> Option<Verdict> {
-    let class = match tables.class(policy, identity) {
-        Some(class) => class,
-        None => {
-            let entry = tables.policy(policy)?;
-            if entry.loaded == 0 {
-                return None;
-            }
-            entry.everyone_else
-        }
-    };
-    let decision = tables.decision(class)?;
+    let Policy { classifier, base } = tables.policy(policy)?;
+    if classifier == 0 {
+        return None;
+    }
+    let class = tables.class(classifier, identity).unwrap_or(0);
+    let decision = tables.decision(base.wrapping_add(class))?;
     let slot = match protocol {
         protocol::TCP => decision.tcp,
         protocol::UDP => decision.udp,

@@ -16,13 +16,13 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn class(&self, policy: u32, identity: Identity) -> Option<u32> {
-        maps::CLASSES.get(&ClassKey { policy, identity })
+    fn class(&self, classifier: u32, identity: Identity) -> Option<u32> {
+        maps::CLASSES.get(&ClassKey { classifier, identity })
     }
 
     #[inline(always)]
-    fn decision(&self, class: u32) -> Option<Decision> {
-        maps::DECISIONS.peek(&class).copied()
+    fn decision(&self, index: u32) -> Option<Decision> {
+        maps::DECISIONS.peek(&index).copied()
     }
 
     #[inline(always)]

@@ -215,11 +215,12 @@ impl Bed {
         self.set::<Verdicts>(&number, &verdict)?;
         let all = Slot::verdict(number);
         let decision = Decision { tcp: all, udp: all, sctp: all, icmp: all, icmp6: all, other: all };
-        self.set::<Decisions>(&number, &decision)?;
+        // Class 1 of base 2 * number may, class 0 may not.
+        self.set::<Decisions>(&(2 * number + 1), &decision)?;
         for identity in allowed {
-            self.set::<Classes>(&ClassKey { policy: number, identity: Identity(*identity) }, &number)?;
+            self.set::<Classes>(&ClassKey { classifier: number, identity: Identity(*identity) }, &1)?;
         }
-        self.set::<Policies>(&number, &Policy { everyone_else: 0, loaded: 1 })
+        self.set::<Policies>(&number, &Policy { classifier: number, base: 2 * number })
     }
 
     /// Runs a program on a packet at a device.

@@ -93,7 +93,7 @@ fn by_port(bed: &Bed) -> Result {
     bed.set::<Ports>(&2, &icmp)?;
     let decision = Decision { tcp: Slot::table(1), icmp: Slot::table(2), icmp6: Slot::table(2), ..Decision::default() };
     bed.set::<Decisions>(&1, &decision)?;
-    bed.set::<Policies>(&1, &Policy { everyone_else: 1, loaded: 1 })
+    bed.set::<Policies>(&1, &Policy { classifier: 1, base: 1 })
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn an_unknown_class_is_everyone_else() -> Result {
     with_bed(|bed| {
         by_port(bed)?;
         bed.set::<Decisions>(&2, &Decision::default())?;
-        bed.set::<Classes>(&ClassKey { policy: 1, identity: Identity(MALLORY.identity) }, &2)?;
+        bed.set::<Classes>(&ClassKey { classifier: 1, identity: Identity(MALLORY.identity) }, &1)?;
         bed.change_endpoint(BOB, |bob| bob.ingress_policy = 1)?;
         assert_eq!(bed.send(ALICE, &packet(ALICE, BOB, Family::Four, tcp(1, 80, SYN)))?.action, REDIRECT);
         assert_eq!(bed.send(MALLORY, &packet(MALLORY, BOB, Family::Four, tcp(1, 80, SYN)))?.action, DROP);

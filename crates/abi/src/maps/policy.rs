@@ -1,14 +1,16 @@
 //! Decision tables. Precedence, deny, tiers and pass were resolved when they were compiled; here are only look-ups.
 //!
 //! ```text
-//! endpoint.ingress_policy ─┐
-//!                          ├─ CLASS[policy, identity] ─ class ─ DECISION[class].<protocol> ─┬─ verdict
-//! packet's identity ───────┘   (miss: POLICY[policy].everyone_else)                         └─ PORTS[table][port >> 8] ─┬─ verdict
-//!                                                                                                 BLOCK[block][port & 255] ┘
+//! endpoint.ingress_policy ─ POLICY[policy] = (classifier, base)
+//!
+//! CLASS[classifier, identity] ─ class ─ DECISION[base + class].<protocol> ─┬─ verdict
+//!     (miss: class 0)                                                      └─ PORTS[table][port >> 8] ─┬─ verdict
+//!                                                                                BLOCK[block][port & 255] ┘
 //! ```
 //!
-//! A policy is a direction's rule set, shared by all endpoints that have the same. Peers that the same selectors match
-//! are one class, and classes with equal decisions share one number even across policies. Every step is O(1).
+//! A policy is a direction's rule set, shared by all endpoints that have the same. Who belongs to which class stands apart
+//! from what a class may do: policies whose rules tell the same peers apart share a classifier, and a change of rules that
+//! does not change who is told apart writes decisions only, however many identities there are. Every step is O(1).
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -21,18 +23,18 @@ pub type RuleId = u32;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct ClassKey {
-    /// Policy number, never 0.
-    pub policy: u32,
+    /// [`Policy::classifier`], never 0.
+    pub classifier: u32,
     pub identity: Identity,
 }
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Policy {
-    /// Class of identities that have no entry in [`Classes`].
-    pub everyone_else: u32,
-    /// 1 = loaded. A policy that is not loaded denies.
-    pub loaded: u32,
+    /// Who is told apart. 0 = the policy is not loaded, which denies.
+    pub classifier: u32,
+    /// Index in [`Decisions`] of class 0: of identities that have no entry in [`Classes`]. The other classes follow.
+    pub base: u32,
 }
 
 /// Either a verdict's index or, with [`Slot::TABLE`] set, the index of the next table.
@@ -116,12 +118,12 @@ kernel_map!(
     Policies, "nx_policy", Array, 16_384, u32, Policy
 );
 kernel_map!(
-    /// (policy, identity) -> class.
+    /// (classifier, identity) -> class; identities without an entry are of class 0.
     Classes, "nx_class", Hash, 1_048_576, ClassKey, u32, NO_PREALLOC
 );
 kernel_map!(
-    /// Class -> decisions by protocol.
-    Decisions, "nx_decision", Array, 65_536, u32, Decision
+    /// Policy's base + class -> decisions by protocol.
+    Decisions, "nx_decision", Array, 131_072, u32, Decision
 );
 kernel_map!(
     /// Port table: high byte of the port -> slot.

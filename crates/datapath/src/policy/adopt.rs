@@ -2,63 +2,75 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nexin_abi::Identity;
-use nexin_abi::maps::policy::{ClassKey, Policy};
+use nexin_abi::maps::policy::{ClassKey, Decision, Policy};
+use nexin_policy::tables::PolicyTables;
 
+use super::classify::Classifier;
 use super::{LoadedPolicy, PolicyStore, decision_slots, page_slots};
 use crate::error::Result;
 
 impl PolicyStore {
     /// Takes over the loaded policies that `in_use` names; everything else that is loaded goes at the next sweep.
     pub(super) fn adopt(&mut self, in_use: &BTreeSet<u32>) -> Result<()> {
-        let mut loaded: BTreeMap<u32, Policy> = BTreeMap::new();
+        let mut found: BTreeMap<u32, Policy> = BTreeMap::new();
         self.policies.visit(|keys, values| {
-            loaded.extend(keys.iter().copied().zip(values.iter().copied()).filter(|(_, policy)| policy.loaded != 0));
+            found.extend(keys.iter().copied().zip(values.iter().copied()).filter(|(_, policy)| policy.classifier != 0));
         })?;
-        let mut members: BTreeMap<u32, BTreeMap<Identity, u32>> = BTreeMap::new();
+        let mut classifiers: BTreeMap<u32, Classifier> = BTreeMap::new();
         let mut total = 0;
         self.classes.visit(|keys, values| {
             total += keys.len();
-            for (ClassKey { policy, identity }, class) in keys.iter().zip(values) {
-                members.entry(*policy).or_default().insert(*identity, *class);
+            for (ClassKey { classifier, identity }, class) in keys.iter().zip(values) {
+                let known = classifiers.entry(*classifier).or_default();
+                known.members.insert(*identity, *class);
+                known.classes = known.classes.max(*class as usize + 1);
             }
         })?;
         self.class_entries = total;
-        for (&number, policy) in loaded.iter().filter(|(number, _)| in_use.contains(number)) {
-            let members = members.remove(&number).unwrap_or_default();
-            let mut classes: BTreeSet<u32> = members.values().copied().collect();
-            classes.insert(policy.everyone_else);
-            for &class in &classes {
-                self.adopt_class(class)?;
+        for (&number, policy) in &found {
+            if !in_use.contains(&number) {
+                // Written by a process that died before an endpoint was switched to it. Its number stays taken until it is
+                // swept away; nobody looks at its decisions.
+                let half_done = LoadedPolicy { classifier: policy.classifier, ..LoadedPolicy::default() };
+                self.retired.insert(number, half_done);
+                continue;
             }
-            let everyone_else = policy.everyone_else;
-            let classes = classes.into_iter().collect();
-            self.loaded.insert(number, LoadedPolicy { tables: None, classes, everyone_else, members });
+            let classifier = classifiers.entry(policy.classifier).or_default();
+            classifier.classes = classifier.classes.clamp(1, self.decisions.capacity() as usize);
+            let adopted = self.adopt_policy(*policy, classifier.classes as u32)?;
+            self.loaded.insert(number, adopted);
         }
-        self.decisions.finish_adoption();
         self.ports.finish_adoption();
         self.blocks.finish_adoption();
         self.verdicts.finish_adoption();
-        // Left over from a process that died in the middle: policies nobody uses, and classes of policies that are not loaded.
-        // Their numbers stay taken until these are swept away.
-        for number in loaded.into_keys().filter(|number| !in_use.contains(number)) {
-            let members = members.remove(&number).unwrap_or_default();
-            self.retired.insert(number, LoadedPolicy { members, ..LoadedPolicy::default() });
-        }
-        for (number, members) in members {
-            if number < self.policies.raw().max_entries() {
-                self.retired.insert(number, LoadedPolicy { members, ..LoadedPolicy::default() });
-            } else {
-                self.stale.extend(members.into_keys().map(|identity| (number, identity)));
-            }
-        }
+        self.classifiers = classifiers;
+        self.drop_unused_classifiers();
         Ok(())
     }
 
-    /// One reference to `class`, and the references below it when it is met first.
-    fn adopt_class(&mut self, class: u32) -> Result<()> {
-        let Some(decision) = self.decisions.adopt(class)? else { return Ok(()) };
-        for slot in decision_slots(&decision) {
+    /// A policy with `classes`, in which equal decisions are one.
+    fn adopt_policy(&mut self, policy: Policy, classes: u32) -> Result<LoadedPolicy> {
+        let range = self.decisions.adopt(policy.base, classes);
+        let mut decisions: Vec<Decision> = Vec::new();
+        let mut decided = Vec::with_capacity(classes as usize);
+        for class in 0..classes {
+            let decision = self.decisions.read(policy.base, class)?;
+            let index = match decisions.iter().position(|known| *known == decision) {
+                Some(index) => index,
+                None => {
+                    self.adopt_decision(&decision)?;
+                    decisions.push(decision);
+                    decisions.len() - 1
+                }
+            };
+            decided.push(index as u32);
+        }
+        Ok(LoadedPolicy { tables: None, classifier: policy.classifier, range, decisions, decided })
+    }
+
+    /// References to what `decision` points to, and those below when something is met first.
+    fn adopt_decision(&mut self, decision: &Decision) -> Result<()> {
+        for slot in decision_slots(decision) {
             match slot.is_table() {
                 true => self.adopt_ports(slot.index())?,
                 false => drop(self.verdicts.adopt(slot.index())?),
@@ -84,5 +96,47 @@ impl PolicyStore {
             self.verdicts.adopt(slot.index())?;
         }
         Ok(())
+    }
+
+    /// An unclaimed policy that decides just what `tables` (with the kernel's `decisions`) do, and the tables' class for each
+    /// of its classes. Those that the endpoints `held` are asked first.
+    pub(super) fn claim(
+        &mut self,
+        tables: &PolicyTables,
+        decisions: &[Decision],
+        held: &BTreeSet<u32>,
+    ) -> Result<Option<(u32, Vec<u32>)>> {
+        let unclaimed = |number: &u32| self.loaded.get(number).is_some_and(|policy| policy.tables.is_none());
+        let candidates = held.iter().chain(self.loaded.keys()).filter(|number| unclaimed(number));
+        let Some((number, decided)) =
+            candidates.filter_map(|number| Some((*number, self.serves(*number, tables, decisions)?))).next()
+        else {
+            return Ok(None);
+        };
+        // Classes that no identity is of may say anything; make them say what is remembered of them.
+        if let Some(policy) = self.loaded.get(&number) {
+            self.decisions.repair(policy.range.start, super::kernel(decisions, &decided))?;
+        }
+        Ok(Some((number, decided)))
+    }
+
+    fn serves(&self, number: u32, tables: &PolicyTables, decisions: &[Decision]) -> Option<Vec<u32>> {
+        let policy = self.loaded.get(&number)?;
+        let classifier = self.classifiers.get(&policy.classifier)?;
+        let says = |class: u32| policy.decisions.get(*policy.decided.get(class as usize)? as usize);
+        let wants = |class: u32| decisions.get(class as usize);
+        if says(0)? != wants(tables.everyone_else)? {
+            return None;
+        }
+        let mut decided = vec![tables.everyone_else; policy.decided.len()];
+        for (_, class, wanted) in classifier.pairs(tables) {
+            if says(class)? != wants(wanted)? {
+                return None;
+            }
+            if class != 0 {
+                decided[class as usize] = wanted;
+            }
+        }
+        Some(decided)
     }
 }

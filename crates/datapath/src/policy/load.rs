@@ -1,28 +1,14 @@
 //! Translating a policy's own indices into the kernel's, and writing it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use nexin_abi::Identity;
 use nexin_abi::maps::KernelMap;
-use nexin_abi::maps::policy::{ClassKey, Decision, Page, Policies, Policy, Slot};
+use nexin_abi::maps::policy::{Decision, Page, Policies, Slot};
 use nexin_policy::tables::PolicyTables;
 
-use super::{Ensured, LoadedPolicy, PolicyStore, decision_slots, page_slots};
+use super::{LoadedPolicy, PolicyStore, decision_slots, kernel, page_slots};
 use crate::error::{Error, Result};
-
-/// Identities that came or went from `old` to `new`, where nothing else differs but what was appended to the tables.
-pub(super) fn extension(old: &PolicyTables, new: &PolicyTables) -> Option<Vec<Identity>> {
-    let appended = new.everyone_else == old.everyone_else
-        && new.decisions.starts_with(&old.decisions)
-        && new.ports.starts_with(&old.ports)
-        && new.blocks.starts_with(&old.blocks)
-        && new.verdicts.starts_with(&old.verdicts);
-    let changed = new.members.changed_since(&old.members);
-    // An identity that changes its class is no extension: the kernel's entry for it would be rewritten in place.
-    let moved = |identity: &Identity| old.members.get(*identity).is_some() && new.members.get(*identity).is_some();
-    (appended && !changed.iter().any(moved)).then_some(changed)
-}
 
 /// Kernel indices of one policy's pages while it is being translated.
 #[derive(Default)]
@@ -32,15 +18,16 @@ struct Translated {
 }
 
 impl PolicyStore {
-    /// References to the kernel classes of `tables.decisions[from..]`, with everything below them written. On error none is kept.
-    pub(super) fn acquire_classes(&mut self, tables: &PolicyTables, from: usize) -> Result<Vec<u32>> {
+    /// `tables.decisions[from..]` with the kernel's indices, a reference for each, and everything below them written. On
+    /// error none is kept.
+    pub(super) fn acquire_decisions(&mut self, tables: &PolicyTables, from: usize) -> Result<Vec<Decision>> {
         let mut cache = Translated::default();
-        let mut classes = Vec::with_capacity(tables.decisions.len() - from);
+        let mut decisions = Vec::with_capacity(tables.decisions.len() - from);
         for decision in &tables.decisions[from..] {
             match self.acquire_decision(tables, decision, &mut cache) {
-                Ok(class) => classes.push(class),
+                Ok(decision) => decisions.push(decision),
                 Err(e) => {
-                    self.release_classes(&classes);
+                    self.release_decisions(&decisions);
                     return Err(e);
                 }
             }
@@ -49,11 +36,15 @@ impl PolicyStore {
         self.verdicts.flush()?;
         self.blocks.flush()?;
         self.ports.flush()?;
-        self.decisions.flush()?;
-        Ok(classes)
+        Ok(decisions)
     }
 
-    fn acquire_decision(&mut self, tables: &PolicyTables, decision: &Decision, cache: &mut Translated) -> Result<u32> {
+    fn acquire_decision(
+        &mut self,
+        tables: &PolicyTables,
+        decision: &Decision,
+        cache: &mut Translated,
+    ) -> Result<Decision> {
         let wanted = [decision.tcp, decision.udp, decision.sctp, decision.icmp, decision.icmp6, decision.other];
         let mut slots = [Slot::default(); 6];
         let mut held = Vec::new();
@@ -71,15 +62,8 @@ impl PolicyStore {
         }
         let [tcp, udp, sctp, icmp, icmp6, other] = slots;
         let translated = Decision { tcp, udp, sctp, icmp, icmp6, other };
-        let acquired = match self.decisions.acquire(translated) {
-            Ok(acquired) => acquired,
-            Err(e) => {
-                self.release_slots(&held, Level::Decision);
-                return Err(e);
-            }
-        };
-        self.settle(held, acquired.new.then(|| decision_slots(&translated)), Level::Decision);
-        Ok(acquired.index)
+        self.settle(held, Some(decision_slots(&translated)), Level::Decision);
+        Ok(translated)
     }
 
     /// A reference to what `slot` of `tables` means, as the kernel's slot.
@@ -157,7 +141,7 @@ impl PolicyStore {
 
     /// A new entry keeps one of the `held` references for each distinct target, and all others are given back; an entry that
     /// existed has its own.
-    fn settle(&mut self, held: Vec<Slot>, owns: Option<std::collections::BTreeSet<Slot>>, level: Level) {
+    fn settle(&mut self, held: Vec<Slot>, owns: Option<BTreeSet<Slot>>, level: Level) {
         let mut owns = owns.unwrap_or_default();
         let surplus: Vec<Slot> = held.into_iter().filter(|slot| !owns.remove(slot)).collect();
         self.release_slots(&surplus, level);
@@ -181,78 +165,36 @@ impl PolicyStore {
         }
     }
 
-    /// Writes the classes of `policy`'s identities and then its entry, under a number that nobody uses.
-    pub(super) fn write(&mut self, policy: &LoadedPolicy) -> Result<u32> {
+    /// Gives back the references of decisions that no packet sees.
+    pub(super) fn release_decisions(&mut self, decisions: &[Decision]) {
+        for decision in decisions {
+            let slots: Vec<Slot> = decision_slots(decision).into_iter().collect();
+            self.release_slots(&slots, Level::Decision);
+        }
+    }
+
+    /// Writes `tables`, which `decisions` were made from, under a number that nobody uses. The caller keeps the decisions.
+    pub(super) fn load(
+        &mut self,
+        tables: &Arc<PolicyTables>,
+        decisions: &[Decision],
+        held: &BTreeSet<u32>,
+    ) -> Result<(u32, LoadedPolicy)> {
         let number = (1..self.closed())
             .find(|number| [&self.loaded, &self.retired, &self.dead].iter().all(|taken| !taken.contains_key(number)))
             .ok_or(Error::TableFull { table: Policies::NAME, entries: self.policies.raw().max_entries() })?;
-        let entries: Vec<(ClassKey, u32)> =
-            policy.members.iter().map(|(&identity, &class)| (ClassKey { policy: number, identity }, class)).collect();
-        self.insert_classes(&entries)?;
-        self.policies.set(&number, &Policy { everyone_else: policy.everyone_else, loaded: 1 })?;
-        Ok(number)
-    }
-
-    /// All of them or none.
-    fn insert_classes(&mut self, entries: &[(ClassKey, u32)]) -> Result<()> {
-        if self.class_entries + entries.len() > self.classes.raw().max_entries() as usize {
-            return Err(self.full());
-        }
-        if let Err(e) = self.classes.set_many(entries) {
-            let keys: Vec<ClassKey> = entries.iter().map(|entry| entry.0).collect();
-            self.classes.remove_many(&keys)?;
-            return Err(if matches!(e, nexin_bpf::Error::Full { .. }) { self.full() } else { e.into() });
-        }
-        self.class_entries += entries.len();
-        Ok(())
-    }
-
-    /// Brings a loaded policy to `new`, which extends it by `changed` identities.
-    pub(super) fn extend(
-        &mut self,
-        number: u32,
-        new: &Arc<PolicyTables>,
-        changed: &[Identity],
-    ) -> Result<(u32, Ensured)> {
-        let known = self.loaded.get(&number).map_or(0, |policy| policy.classes.len());
-        let classes = self.acquire_classes(new, known)?;
-        let Some(policy) = self.loaded.get_mut(&number) else {
-            self.release_classes(&classes);
-            return Err(Error::NoSuchPolicy(new.key));
-        };
-        policy.classes.extend_from_slice(&classes);
-        let added: Vec<(ClassKey, u32)> = changed
-            .iter()
-            .filter_map(|&identity| {
-                let class = policy.classes.get(new.members.get(identity)? as usize).copied().unwrap_or(0);
-                Some((ClassKey { policy: number, identity }, class))
-            })
-            .collect();
-        // An identity that went and came back before the sweep still has its entry counted.
-        let gone = |identity| [&self.stale, &self.dead_classes].iter().any(|gone| gone.contains(&(number, identity)));
-        let back = added.iter().filter(|(key, _)| gone(key.identity)).count();
-        self.class_entries -= back.min(self.class_entries);
-        if let Err(e) = self.insert_classes(&added) {
-            self.class_entries += back;
-            if let Some(policy) = self.loaded.get_mut(&number) {
-                policy.classes.truncate(known);
-            }
-            self.release_classes(&classes);
+        let (classifier, decided) = self.classify(tables, held)?;
+        let range = self.decisions.allocate(decided.len())?;
+        let policy = LoadedPolicy { tables: Some(tables.clone()), classifier, range, decided, decisions: Vec::new() };
+        let written = self
+            .decisions
+            .write(range.start, kernel(decisions, &policy.decided))
+            .and_then(|()| Ok(self.policies.set(&number, &policy.entry())?));
+        if let Err(e) = written {
+            self.decisions.release(range);
             return Err(e);
         }
-        if let Some(policy) = self.loaded.get_mut(&number) {
-            for identity in changed.iter().filter(|identity| new.members.get(**identity).is_none()) {
-                policy.members.remove(identity);
-                self.stale.insert((number, *identity));
-            }
-            for (key, class) in added {
-                policy.members.insert(key.identity, class);
-                self.stale.remove(&(number, key.identity));
-                self.dead_classes.remove(&(number, key.identity));
-            }
-            policy.tables = Some(new.clone());
-        }
-        Ok((number, Ensured::Extended))
+        Ok((number, policy))
     }
 }
 

@@ -120,13 +120,13 @@ pub(crate) fn vandalise(datapath: &Datapath) {
     let classes = kernel.map::<Classes>().unwrap();
     let (class, number) = classes.entries().unwrap()[0];
     classes.set(&class, &(number + 1)).unwrap();
-    classes.set(&ClassKey { policy: class.policy, identity: Identity(4242) }, &number).unwrap();
+    classes.set(&ClassKey { classifier: class.classifier, identity: Identity(4242) }, &number).unwrap();
     let (missing, _) =
         classes.entries().unwrap().into_iter().find(|(key, _)| *key != class && key.identity.0 != 4242).unwrap();
     assert!(classes.remove(&missing).unwrap());
     let decision = Decision { tcp: Slot::verdict(1), ..Decision::default() };
     kernel.map::<Decisions>().unwrap().set(&number, &decision).unwrap();
-    kernel.map::<Policies>().unwrap().set(&class.policy, &Policy::default()).unwrap();
+    kernel.map::<Policies>().unwrap().set(&1, &Policy::default()).unwrap();
 }
 
 /// A whole walk over the flows.

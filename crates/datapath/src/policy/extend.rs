@@ -145,8 +145,11 @@ fn extension(old: &PolicyTables, new: &PolicyTables) -> Option<Vec<Identity>> {
         && new.ports.starts_with(&old.ports)
         && new.blocks.starts_with(&old.blocks)
         && new.verdicts.starts_with(&old.verdicts);
+    if !appended {
+        return None;
+    }
     let changed = new.members.changed_since(&old.members);
     // An identity that changes its class is no extension: the kernel's entry for it would be rewritten in place.
     let moved = |identity: &Identity| old.members.get(*identity).is_some() && new.members.get(*identity).is_some();
-    (appended && !changed.iter().any(moved)).then_some(changed)
+    (!changed.iter().any(moved)).then_some(changed)
 }

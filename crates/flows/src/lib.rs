@@ -1,6 +1,7 @@
 //! Events of the kernel and of proxies become flow records: names, filters, aggregation, metrics. Values in, values out: no I/O, no clock.
 
 pub mod event;
+pub mod filter;
 pub mod record;
 pub mod summary;
 pub mod view;

@@ -1,7 +1,10 @@
 //! Events of the kernel and of proxies become flow records: names, filters, aggregation, metrics. Values in, values out: no I/O, no clock.
 
+mod document;
 pub mod event;
+pub mod export;
 pub mod filter;
+pub mod metrics;
 pub mod record;
 pub mod summary;
 pub mod view;

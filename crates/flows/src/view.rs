@@ -130,6 +130,10 @@ pub trait View {
     fn policy_match_type(&self) -> u32;
     fn ip(&self) -> Option<Ip<'_>>;
     fn l4(&self) -> Option<L4<'_>>;
+    /// Whether there is a transport header at all: a message may hold an empty one.
+    fn has_l4(&self) -> bool {
+        self.l4().is_some()
+    }
     fn l7(&self) -> Option<&flow::Layer7>;
     fn source(&self) -> Option<&flow::Endpoint>;
     fn destination(&self) -> Option<&flow::Endpoint>;
@@ -209,6 +213,10 @@ impl View for flow::Flow {
             P::Vrrp(l4) => L4::Vrrp { kind: l4.r#type, vrid: l4.vrid, priority: l4.priority },
             P::Igmp(l4) => L4::Igmp { kind: l4.r#type, group: &l4.group_address },
         })
+    }
+
+    fn has_l4(&self) -> bool {
+        self.l4.is_some()
     }
 
     fn l7(&self) -> Option<&flow::Layer7> {

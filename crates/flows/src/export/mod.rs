@@ -1,0 +1,8 @@
+//! Flows as lines of JSON for files: which of them, which fields, one by one or counted together. The caller has the files.
+
+mod config;
+
+pub use config::{DEFAULT_MAX_BACKUPS, DEFAULT_MAX_SIZE_MB, FlowLog, FlowLogsError, STDOUT};
+
+#[cfg(test)]
+mod tests;

@@ -13,12 +13,13 @@ use nexin_abi::{
         KernelMap,
         addr::{Addr4Map, Addr6Map, AddrInfo},
         cidr::{self, Cidr4, Cidr6},
-        config::{Config, ConfigMap},
+        config::{Config, ConfigMap, Telling},
         ct::{Ct4, Ct6},
         endpoint::{Endpoint, EndpointByDevice, Endpoints},
         policy::{ClassKey, Classes, Decision, Decisions, Policies, Policy, Slot, Verdict, Verdicts},
     },
 };
+use nexin_bpf::clock::Jiffies;
 use nexin_bpf::{Loaded, Loader, Program, TestRun, object};
 use nexin_packet::build::{Spec, Transport};
 use nexin_testbed::{Result, fail, tool};
@@ -85,8 +86,7 @@ impl Bed {
         let pins = Path::new("/sys/fs/bpf").join(format!("bench-{identities}-{prefixes}"));
         std::fs::create_dir_all(&pins)?;
         let loader = || Loader::new().pins(&pins).entries::<Ct4>(1 << 21).entries::<Ct6>(1 << 21);
-        // A pass over a million flows outlasts the interval of reports, which would put one behind each packet.
-        let shipped = loader().global("NX_REPORT_S", &200u32.to_ne_bytes()).load(object())?;
+        let shipped = loader().load(object())?;
         let floor = loader().load(floor)?;
         std::fs::remove_dir_all(&pins)?;
         let bed = Self { shipped, floor, client: Side::new(1)?, server: Side::new(2)? };
@@ -99,7 +99,9 @@ impl Bed {
     }
 
     fn furnish(&self, identities: u32, prefixes: u32) -> Result {
-        self.set::<ConfigMap>(&0, &Config { epoch: 1, flags: 0 })?;
+        // A pass over a million flows outlasts the usual interval of reports, which would put one behind each packet.
+        let telling = Telling { interval_s: 200, ..Telling::default() };
+        self.set::<ConfigMap>(&0, &Config { epoch: 1, flags: telling.bits(Jiffies::new()?.hz()) })?;
         // Policy 1 is the server's ingress and allows the client, policy 2 the client's egress and allows the server.
         for (policy, peer) in [(1, &self.client), (2, &self.server)] {
             let verdict = Verdict { action: Action::Allow as u8, rule: 7, ..Verdict::default() };

@@ -90,10 +90,10 @@ pub struct Event {
     /// 4 or 6.
     pub family: u8,
     pub protocol: u8,
-    /// TCP flags of the packet, or for a flow report those seen since the last one.
+    /// TCP flags of the packet.
     pub tcp_flags: u8,
-    /// Bit 0: reply direction. Bit 1: established. Bit 2: audited (denied, let through). Bit 3: flow closed.
-    /// Bit 4: related (ICMP error). Bit 5: shadow verdict present. Bit 6: is_reply is known.
+    /// Bit 0: reply direction. Bit 1: of a flow that existed before. Bit 2: audited (denied, let through). Bit 3: flow
+    /// closed. Bit 4: related (ICMP error). Bit 5: shadow verdict present. Bit 6: is_reply is known.
     pub flags: u8,
     pub ifindex: u32,
     /// IPv4 addresses occupy the first four bytes.
@@ -115,8 +115,11 @@ pub struct Event {
     pub policy: u32,
     pub shadow_rule: u32,
     pub shadow_action: u8,
-    pub reserved: [u8; 3],
-    /// Original source before masquerading, zero where nothing was translated.
+    /// [`Observation`] + 1 where the packet came in, when that is to be told as well: the record stands for two events.
+    /// 0 = it is not.
+    pub entered: u8,
+    pub reserved: [u8; 2],
+    /// Source that masquerading gave the packet or will give it, zero where it keeps its own.
     pub nat_source: [u8; 16],
     pub nat_port: Be16,
     pub source_mac: [u8; 6],
@@ -129,6 +132,7 @@ pub struct Event {
 
 impl Event {
     pub const REPLY: u8 = 1;
+    /// Not the first packet of its flow.
     pub const ESTABLISHED: u8 = 1 << 1;
     pub const AUDIT: u8 = 1 << 2;
     pub const CLOSED: u8 = 1 << 3;

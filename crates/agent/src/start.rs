@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nexin_api::server::{ControlSocket, MetricsListener};
-use nexin_datapath::{Attach, Options, Trace};
+use nexin_datapath::{Aggregation, Attach, Options, Telling};
 use nexin_netlink::{GatewayPlan, Netns, NodeView, Watcher, Wiring, WorkloadSpec};
 use nexin_runtime::logging;
 use nexin_runtime::settings::{Choice, Loaded};
@@ -220,10 +220,13 @@ fn options(all: &Settings) -> Options {
         check_mac: settings.check_mac,
         tunnel_ports: [settings.tunnel_ports.first().copied(), settings.tunnel_ports.get(1).copied()],
         nat_ports: settings.nat_first_port..=u16::MAX,
-        trace: match settings.trace {
-            TraceLevel::Off => Trace::None,
-            TraceLevel::Flows => Trace::Medium,
-            TraceLevel::Packets => Trace::High,
+        telling: Telling {
+            traces: settings.trace != TraceLevel::Off,
+            aggregation: match settings.trace {
+                TraceLevel::Off | TraceLevel::Flows => Aggregation::Medium,
+                TraceLevel::Packets => Aggregation::None,
+            },
+            ..Telling::default()
         },
         ..Options::default()
     }

@@ -223,6 +223,11 @@ impl Flows {
         Ok(Self { four: Tracked::open(kernel)?, six: Tracked::open(kernel)?, jiffies })
     }
 
+    /// Timer interrupts a second.
+    pub(crate) fn hz(&self) -> u32 {
+        self.jiffies.hz()
+    }
+
     /// Flows and translations as of the last walk: name, used, available.
     pub(crate) fn pressure(&self) -> [(&'static str, u32, u32); 4] {
         let (four, six) = (&self.four, &self.six);

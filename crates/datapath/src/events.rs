@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nexin_abi::maps::KernelMap;
-use nexin_abi::maps::metrics::{DropEvents, Lost as LostMap, TraceEvents, VerdictEvents};
+use nexin_abi::maps::metrics::{DropEvents, Lost as LostMap, TraceEvents, VerdictEvents, Withheld};
 use nexin_abi::{Event, EventKind};
 use nexin_bpf::{Loaded, Map, Ring};
 
@@ -83,9 +83,15 @@ impl EventReader {
         self.class
     }
 
-    /// Hands at most `limit` events to `each`, oldest first. Returns how many records were taken.
-    pub fn read(&mut self, limit: usize, each: impl FnMut(Event)) -> usize {
-        let drained = self.ring.drain(limit, each);
+    /// Hands the events of at most `limit` records to `each`, oldest first. Returns how many records were taken. A record
+    /// that says where its packet came in as well ([`Event::entered`]) is two events.
+    pub fn read(&mut self, limit: usize, mut each: impl FnMut(Event)) -> usize {
+        let drained = self.ring.drain(limit, |event: Event| {
+            if event.entered != 0 {
+                each(entry(&event));
+            }
+            each(Event { entered: 0, ..event });
+        });
         self.malformed += drained.malformed as u64;
         drained.records
     }
@@ -102,13 +108,44 @@ impl AsFd for EventReader {
     }
 }
 
-/// Counters of events that found their ring buffer full.
-pub struct Lost(Map<LostMap>);
+/// The trace of where the packet of `event` came in.
+fn entry(event: &Event) -> Event {
+    const OF_PACKET: u8 = Event::REPLY | Event::ESTABLISHED | Event::RELATED | Event::REPLY_KNOWN;
+    Event {
+        kind: EventKind::Trace as u8,
+        reason: 0,
+        action: 0,
+        observation: event.entered - 1,
+        file: 0,
+        line: 0,
+        flags: event.flags & OF_PACKET,
+        rule: 0,
+        policy: 0,
+        shadow_rule: 0,
+        shadow_action: 0,
+        entered: 0,
+        nat_source: [0; 16],
+        nat_port: nexin_abi::Be16::default(),
+        ..*event
+    }
+}
+
+/// Counters of events that were not told.
+pub struct Lost {
+    full: Map<LostMap>,
+    withheld: Map<Withheld>,
+}
 
 impl Lost {
-    /// Events of `class` lost since the maps were made.
+    /// Events of `class` lost since the maps were made: their ring buffer was full, or the rate limit withheld them.
     pub fn count(&self, class: Class) -> Result<u64> {
-        Ok(self.0.per_cpu(&(class.kind() as u32))?.iter().sum())
+        let full: u64 = self.full.per_cpu(&(class.kind() as u32))?.iter().sum();
+        Ok(full + self.withheld(class)?)
+    }
+
+    /// Those of them that the rate limit withheld.
+    pub fn withheld(&self, class: Class) -> Result<u64> {
+        Ok(self.withheld.per_cpu(&(class.kind() as u32))?.iter().sum())
     }
 }
 
@@ -118,7 +155,7 @@ impl Datapath {
         let reader = |class: Class| reader(&self.kernel, class);
         Ok(Events {
             readers: [reader(Class::Drop)?, reader(Class::Verdict)?, reader(Class::Trace)?],
-            lost: Lost(self.kernel.map()?),
+            lost: Lost { full: self.kernel.map()?, withheld: self.kernel.map()? },
         })
     }
 }

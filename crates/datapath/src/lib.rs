@@ -25,6 +25,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nexin_abi::maps::config::Config;
 use nexin_abi::maps::endpoint::Endpoints;
 use nexin_bpf::clock::Jiffies;
 use nexin_bpf::{Loaded, bpffs};
@@ -38,9 +39,10 @@ pub use events::{Class, EventReader, Events, Lost};
 pub use gc::GcReport;
 pub use links::{Attach, ProgramKind};
 pub use metrics::{Counter, Memory, Pressure};
+pub use nexin_abi::maps::config::{Aggregation, Telling};
 pub use nexin_bpf::clock::Offset;
 pub use nexin_bpf::probe;
-pub use options::{Options, Trace};
+pub use options::{EventRate, Options};
 pub use repair::RepairReport;
 
 /// Target of this crate's log lines.
@@ -97,7 +99,8 @@ impl Datapath {
         let endpoints = kernel.map::<Endpoints>()?.entries()?;
         let in_use: BTreeSet<u32> = endpoints.iter().flat_map(|(_, e)| [e.ingress_policy, e.egress_policy]).collect();
         let policies = policy::PolicyStore::open(&kernel, &in_use)?;
-        let tables = tables::Tables::open(&kernel)?;
+        let mut tables = tables::Tables::open(&kernel)?;
+        tables.tell(options.telling.bits(jiffies.hz()), u32::MAX)?;
         let links = links::Links::adopt(&links::dir(&dir), options.attach, &kernel)?;
         let wrong_size = |name: &&String| {
             kernel.raw_map(name).is_ok_and(|map| Some(&map.max_entries()) != options.entries.get(*name))
@@ -144,6 +147,12 @@ impl Datapath {
     /// `"tcx"` or `"clsact"`.
     pub fn attach_mode(&self) -> &'static str {
         if self.links.tcx() { "tcx" } else { "clsact" }
+    }
+
+    /// Changes what the programs tell, from the next packet on. Events under way come as before.
+    pub fn tell(&mut self, telling: Telling) -> Result<()> {
+        let bits = telling.bits(self.flows.hz());
+        self.tables.tell(bits, !Config::CAPTURE)
     }
 
     /// Moves up to `limit` programs of new workloads from clsact, where they went on quickly, to tcx, where they cost less and

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nexin_abi::maps;
+use nexin_abi::maps::config::Telling;
 use nexin_bpf::Loader;
 
 use crate::links::Attach;
@@ -28,12 +29,13 @@ pub struct Options {
     pub other: Duration,
     /// TCP flows that an endpoint may have half open, 0 = unlimited.
     pub half_open_limit: u32,
-    pub trace: Trace,
-    /// Time between two reports of a running flow.
-    pub report_every: Duration,
+    /// What the programs tell; [`crate::Datapath::tell`] changes it while they run.
+    pub telling: Telling,
+    /// Events a second of each class, and at once, over which the programs withhold and count them. `None` = no limit.
+    pub event_rate: Option<EventRate>,
     /// A workload's packets must carry the MAC it was given.
     pub check_mac: bool,
-    /// Bytes waiting in a ring buffer that wake its reader.
+    /// Bytes written to a ring buffer after which its reader is woken; rounded up to a power of two.
     pub wake_bytes: u32,
     /// UDP ports of tunnels, closed to workloads.
     pub tunnel_ports: [Option<u16>; 2],
@@ -44,18 +46,21 @@ pub struct Options {
     pub gateway_v6: Option<Ipv6Addr>,
 }
 
-/// How much the programs tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u32)]
-pub enum Trace {
-    None = 0,
-    /// New and closed flows.
-    Low = 1,
-    /// And flag changes and periodic counters.
-    #[default]
-    Medium = 2,
-    /// Every packet.
-    High = 3,
+/// A limit for events of one class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventRate {
+    /// Events a second on the average.
+    pub per_second: u32,
+    /// Events at once.
+    pub burst: u32,
+}
+
+impl EventRate {
+    /// Time between two events, and by how much a burst may be ahead of it.
+    fn nanoseconds(self) -> (u32, u32) {
+        let gap = 1_000_000_000 / self.per_second.max(1);
+        (gap.max(1), gap.saturating_mul(self.burst.saturating_sub(1)))
+    }
 }
 
 impl Default for Options {
@@ -69,8 +74,8 @@ impl Default for Options {
             tcp_fin: Duration::from_secs(10),
             other: Duration::from_secs(60),
             half_open_limit: 8192,
-            trace: Trace::Medium,
-            report_every: Duration::from_secs(30),
+            telling: Telling::default(),
+            event_rate: None,
             check_mac: false,
             wake_bytes: 128 << 10,
             tunnel_ports: [Some(8472), Some(6081)],
@@ -86,6 +91,7 @@ impl Options {
     pub fn loader(&self, hz: u32) -> Loader {
         let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX / 1000).max(1);
         let port = |index: usize| u32::from(self.tunnel_ports[index].unwrap_or(0));
+        let (gap, burst) = self.event_rate.map_or((0, 0), EventRate::nanoseconds);
         let globals: [(&str, u32); 14] = [
             ("NX_HZ", hz),
             ("NX_TCP_ESTABLISHED_S", seconds(self.tcp_established)),
@@ -93,10 +99,10 @@ impl Options {
             ("NX_TCP_FIN_S", seconds(self.tcp_fin)),
             ("NX_OTHER_S", seconds(self.other)),
             ("NX_HALF_OPEN_LIMIT", self.half_open_limit),
-            ("NX_TRACE_LEVEL", self.trace as u32),
-            ("NX_REPORT_S", seconds(self.report_every)),
             ("NX_CHECK_MAC", u32::from(self.check_mac)),
-            ("NX_WAKE_BYTES", self.wake_bytes),
+            ("NX_WAKE_BYTES", self.wake_bytes.next_power_of_two()),
+            ("NX_EVENT_GAP_NS", gap),
+            ("NX_EVENT_BURST_NS", burst),
             ("NX_TUNNEL_PORT1", port(0)),
             ("NX_TUNNEL_PORT2", port(1)),
             ("NX_NAT_FIRST", u32::from(*self.nat_ports.start())),

@@ -32,6 +32,8 @@ pub(crate) struct Tables {
     nat4: Mirror<NatAddr4>,
     nat6: Mirror<NatAddr6>,
     pub(crate) config: Mirror<ConfigMap>,
+    /// What the programs are to tell: [`Config::flags`] without [`Config::AUDIT`].
+    telling: u32,
     states: Map<EndpointStates>,
 }
 
@@ -65,6 +67,7 @@ impl Tables {
             nat4: Mirror::open(kernel.map()?)?,
             nat6: Mirror::open(kernel.map()?)?,
             config: Mirror::open(kernel.map()?)?,
+            telling: 0,
             states: kernel.map()?,
         })
     }
@@ -171,11 +174,19 @@ impl Tables {
     /// Sets the node's flags, and raises the epoch if running flows are to be judged again. Returns the new epoch.
     pub(crate) fn write_config(&mut self, audit: bool, judge_again: bool) -> Result<Option<u32>> {
         let old = self.config.get(&0).copied().unwrap_or_default();
-        let flags = if audit { Config::AUDIT } else { 0 };
-        let raise = judge_again || old.epoch == 0 || flags != old.flags;
+        let flags = self.telling | if audit { Config::AUDIT } else { 0 };
+        let raise = judge_again || old.epoch == 0 || (flags ^ old.flags) & Config::AUDIT != 0;
         let epoch = if raise { old.epoch.wrapping_add(1).max(1) } else { old.epoch };
         self.config.set(0, Config { epoch, flags })?;
         Ok(raise.then_some(epoch))
+    }
+
+    /// Sets what the programs tell: the bits of [`Config::flags`] under `mask`.
+    pub(crate) fn tell(&mut self, bits: u32, mask: u32) -> Result<()> {
+        self.telling = self.telling & !mask | bits & mask;
+        let old = self.config.get(&0).copied().unwrap_or_default();
+        self.config.set(0, Config { flags: self.telling | old.flags & Config::AUDIT, ..old })?;
+        Ok(())
     }
 
     /// The audit flag as it was last written.

@@ -38,14 +38,13 @@ globals! {
     NX_OTHER_S: u32 = 60;
     /// TCP flows one endpoint may have half open (index 0 of the counters: all that come from outside). 0 = unlimited.
     NX_HALF_OPEN_LIMIT: u32 = 8192;
-    /// Trace level: 0 none, 1 low (new, closed), 2 medium (and flag changes and periodic counters), 3 every packet.
-    NX_TRACE_LEVEL: u32 = 2;
-    /// Seconds between two reports of a flow at trace level 2.
-    NX_REPORT_S: u32 = 30;
     /// 1 = the source MAC of a workload's packets must be its own.
     NX_CHECK_MAC: u32 = 0;
-    /// Bytes in a ring buffer that wake its reader up; fewer are found when it polls.
+    /// Bytes in a ring buffer that wake its reader up, a power of two; fewer are found when it polls.
     NX_WAKE_BYTES: u32 = 128 << 10;
+    /// Nanoseconds between two events of a class, on the average; 0 = no limit. And how far a burst may be ahead of that.
+    NX_EVENT_GAP_NS: u32 = 0;
+    NX_EVENT_BURST_NS: u32 = 0;
     /// UDP ports of tunnels that workloads may not talk to on nodes, 0 = none.
     NX_TUNNEL_PORT1: u32 = 8472;
     NX_TUNNEL_PORT2: u32 = 6081;
@@ -56,11 +55,4 @@ globals! {
     /// packet was sent to.
     NX_GATEWAY4: u32 = 0;
     NX_GATEWAY6: [u32; 4] = [0; 4];
-}
-
-impl Setting {
-    #[inline(always)]
-    pub fn trace(level: u32) -> bool {
-        Self::NX_TRACE_LEVEL() >= level
-    }
 }

@@ -136,12 +136,6 @@ pub fn report_time(now: u32) -> u8 {
     (now >> 8) as u8
 }
 
-/// Reports between which this many units pass.
-#[inline(always)]
-pub fn report_interval() -> u8 {
-    ((Setting::NX_REPORT_S() * Setting::NX_HZ()) >> 8) as u8
-}
-
 /// Adds a flow for the packet in hand, whose sender is its originator, and counts the packet. False: the map is full.
 #[inline(always)]
 pub fn create<F: Family>(skb: Skb, p: &Packet<F>, epoch: u32, source: u16, target: u16, half_open: bool) -> bool {
@@ -153,6 +147,7 @@ pub fn create<F: Family>(skb: Skb, p: &Packet<F>, epoch: u32, source: u16, targe
         source_endpoint: source,
         target,
         state: CtState::New as u8 | origin | if half_open { CtEntry::HALF_OPEN } else { 0 },
+        seen: p.tcp_flags,
         reported: report_time(p.now),
         ..CtEntry::default()
     };

@@ -19,22 +19,25 @@ use crate::packet::{Hook, Packet};
 use crate::parse::{Parse, Parsed};
 use crate::skb::{Skb, act};
 use crate::stage::{Stages, TOO_BIG, TTL_EXCEEDED};
+use crate::tell::news;
 
 const FILE: u8 = SourceFile::Deliver as u8;
 
-/// Sends the packet to the side that a flow's entry knows as `number`. A classifier's action, or [`REFUSE`](crate::stage::REFUSE).
+/// Sends the packet to the side [`Packet::number`]. A classifier's action, or [`REFUSE`](crate::stage::REFUSE).
 #[inline(always)]
-pub fn deliver<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>, number: u16) -> i32 {
-    let action = send(skb, p, number);
+pub fn deliver<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>) -> i32 {
+    let action = send(skb, p);
     if action < 0 || action & (TOO_BIG | TTL_EXCEEDED) == 0 {
         return action;
     }
+    p.news &= !news::TOLD;
     let what = if action & TOO_BIG != 0 { icmp::TOO_BIG } else { icmp::TIME_EXCEEDED };
     F::answer(skb, p, what, action as u32 & 0xffff)
 }
 
 #[inline(always)]
-fn send<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>, number: u16) -> i32 {
+fn send<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>) -> i32 {
+    let number = p.number;
     match p.hook {
         Hook::ToWorkload => {
             count(0, Direction::Ingress, skb.len());

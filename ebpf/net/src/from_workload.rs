@@ -2,7 +2,8 @@
 //! two workloads costs one conntrack look-up, one epoch comparison and array loads.
 
 use aya_ebpf::bindings::__sk_buff;
-use nexin_abi::maps::ct::{CtEntry, CtState};
+use nexin_abi::maps::config::Config;
+use nexin_abi::maps::ct::{CtEntry, CtState, v4, v6};
 use nexin_abi::maps::endpoint::Endpoint;
 use nexin_abi::{Be16, Direction, SourceFile};
 use nexin_packet::header::Ethernet;
@@ -12,9 +13,10 @@ use crate::config::Setting;
 use crate::ct::{self, Flow};
 use crate::deliver::{Deliver, address_to};
 use crate::event::{count, drop_unparsed};
-use crate::family::{V4, V6};
+use crate::family::{Family, V4, V6};
 use crate::packet::Hook;
 use crate::skb::{Skb, jiffies};
+use crate::tell;
 use crate::track::track;
 use crate::{arp, maps, policy};
 
@@ -52,14 +54,14 @@ fn ipv6(skb: Skb) -> i32 {
 }
 
 #[inline(always)]
-fn workload<F: Deliver>(skb: Skb, long_way: impl Fn(u32, *mut CtEntry) -> i32) -> i32 {
+fn workload<F: Deliver + Telltale>(skb: Skb, long_way: impl Fn(u32, *mut CtEntry) -> i32) -> i32 {
     let Some(parsed) = F::hot(skb, L3) else {
         return long_way(0, core::ptr::null_mut());
     };
     let (key, sender_is_low) = F::key(&parsed.tuple);
     let entry = F::ct().find(&key);
     if let Some(flow) = Flow::from_map(entry) {
-        let action = established::<F>(skb, flow, sender_is_low, parsed.tcp_flags, parsed.tuple.protocol);
+        let action = established::<F>(skb, &key, flow, sender_is_low, parsed.tcp_flags, parsed.tuple.protocol);
         if action != LONG_WAY {
             return action;
         }
@@ -86,7 +88,14 @@ const LONG_WAY: i32 = -1;
 
 /// The fast path: a packet that changes nothing. Whatever is unusual about flow or packet goes the long way.
 #[inline(always)]
-fn established<F: Deliver>(skb: Skb, flow: Flow, sender_is_low: bool, tcp_flags: u8, proto: u8) -> i32 {
+fn established<F: Deliver + Telltale>(
+    skb: Skb,
+    key: &F::Key,
+    flow: Flow,
+    sender_is_low: bool,
+    tcp_flags: u8,
+    proto: u8,
+) -> i32 {
     let state = flow.state();
     let life = state & CtEntry::STATE_MASK;
     let forward = sender_is_low == (state & CtEntry::ORIGIN_IS_HIGH == 0);
@@ -94,11 +103,27 @@ fn established<F: Deliver>(skb: Skb, flow: Flow, sender_is_low: bool, tcp_flags:
     if !steady || state & CtEntry::MASQUERADED != 0 || tcp_flags & (tcp::SYN | tcp::FIN | tcp::RST) != 0 {
         return LONG_WAY;
     }
-    let now = jiffies();
-    let due = Setting::trace(2) && ct::report_time(now).wrapping_sub(flow.reported()) >= ct::report_interval();
-    if due || Setting::trace(3) || flow.expired(now) || flow.epoch() != policy::config().epoch {
+    let (now, config) = (jiffies(), policy::config());
+    let due = Config::is_due(config.flags, ct::report_time(now).wrapping_sub(flow.reported()));
+    let news = due || tcp_flags & !flow.seen() & Config::tcp_flags(config.flags) != 0;
+    if news || config.flags & Config::CAPTURE != 0 || flow.expired(now) || flow.epoch() != config.epoch {
         return LONG_WAY;
     }
+    let facts = u32::from(sender_is_low)
+        | u32::from(forward) << 1
+        | u32::from(tcp_flags) << tell::TCP_FLAGS_SHIFT
+        | u32::from(proto) << tell::PROTOCOL_SHIFT;
+    if config.flags & Config::PACKETS != 0 {
+        // A stage of its own, so that what it needs of registers and stack burdens nobody else.
+        return F::pass_and_tell(skb, key, flow.as_ptr(), facts);
+    }
+    pass(skb, flow, facts)
+}
+
+/// The rest of the fast path, when nothing more is to be asked of the flow.
+#[inline(always)]
+fn pass(skb: Skb, flow: Flow, facts: u32) -> i32 {
+    let forward = facts & tell::FORWARD != 0;
     let (from, to) = if forward { (flow.source(), flow.target()) } else { (flow.target(), flow.source()) };
     let Some(sender) = maps::ENDPOINTS.peek(&u32::from(from)) else { return LONG_WAY };
     let Some(receiver) = maps::ENDPOINTS.peek(&u32::from(to)) else { return LONG_WAY };
@@ -113,11 +138,45 @@ fn established<F: Deliver>(skb: Skb, flow: Flow, sender_is_low: bool, tcp_flags:
         return LONG_WAY;
     }
     flow.count(forward, skb.len());
-    let seconds = if proto == protocol::TCP { Setting::NX_TCP_ESTABLISHED_S() } else { Setting::NX_OTHER_S() };
-    flow.extend(now, seconds * Setting::NX_HZ());
+    let tcp = facts >> tell::PROTOCOL_SHIFT == u32::from(protocol::TCP);
+    let seconds = if tcp { Setting::NX_TCP_ESTABLISHED_S() } else { Setting::NX_OTHER_S() };
+    flow.extend(jiffies(), seconds * Setting::NX_HZ());
     count(0, Direction::Egress, skb.len());
     skb.to_peer(receiver.ifindex)
 }
+
+/// The fast path where every packet is told.
+trait Telltale: Family {
+    fn pass_and_tell(skb: Skb, key: &Self::Key, entry: *mut CtEntry, facts: u32) -> i32;
+}
+
+macro_rules! telltale {
+    ($family:ty, $key:ty, $stage:ident) => {
+        impl Telltale for $family {
+            #[inline(always)]
+            fn pass_and_tell(skb: Skb, key: &$key, entry: *mut CtEntry, facts: u32) -> i32 {
+                $stage(skb.context(), key, entry, facts)
+            }
+        }
+
+        /// Stage (see [`crate::stage`]).
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $stage(context: *mut __sk_buff, key: *const $key, entry: *mut CtEntry, facts: u32) -> i32 {
+            // SAFETY: null, or the key in the caller's frame.
+            let (Some(key), Some(flow)) = (unsafe { key.as_ref() }, Flow::from_map(entry)) else { return LONG_WAY };
+            let skb = Skb::new(context);
+            let action = pass(skb, flow, facts);
+            if action != LONG_WAY {
+                tell::steady::<$family>(skb, key, flow, facts);
+            }
+            action
+        }
+    };
+}
+
+telltale!(V4, v4::CtKey, nx_steady4);
+telltale!(V6, v6::CtKey, nx_steady6);
 
 /// The receiver takes packets as long as this. A sender's stack keeps to its own MTU, whatever it leaves to segment.
 #[inline(always)]

@@ -30,6 +30,7 @@ mod skb;
 mod stage;
 mod tables;
 mod tcp;
+mod tell;
 mod to_network;
 mod to_workload;
 mod track;

@@ -18,7 +18,7 @@ use nexin_abi::maps::ct::{Ct4, Ct6};
 use nexin_abi::maps::device::Devices;
 use nexin_abi::maps::endpoint::{EndpointByDevice, EndpointStates, Endpoints};
 use nexin_abi::maps::frag::{Frag4, Frag6};
-use nexin_abi::maps::metrics::{DropEvents, Lost, Metrics, TraceEvents, VerdictEvents};
+use nexin_abi::maps::metrics::{DropEvents, Lost, Metrics, Pace, TraceEvents, VerdictEvents, Withheld};
 use nexin_abi::maps::nat::{Nat4, Nat6, NatAddr4, NatAddr6};
 use nexin_abi::maps::policy::{Blocks, Classes, Decisions, Policies, Ports, Verdicts};
 use nexin_abi::maps::{KernelMap, MapKind};
@@ -154,6 +154,8 @@ tables! {
     FRAG6 = Frag6, "nx_frag6";
     METRICS = Metrics, "nx_metrics";
     LOST = Lost, "nx_lost";
+    WITHHELD = Withheld, "nx_withheld";
+    PACE = Pace, "nx_pace";
     DROP_EVENTS = DropEvents, "nx_ev_drop";
     VERDICT_EVENTS = VerdictEvents, "nx_ev_verdict";
     TRACE_EVENTS = TraceEvents, "nx_ev_trace";

@@ -45,8 +45,6 @@ pub struct Packet<F: Family> {
     /// Rule and policy behind a refusal, for its event.
     pub rule: u32,
     pub policy: u32,
-    /// The direction that refused, for its event: [`Direction`] + 1, or 0 for the hook's own.
-    pub refused_by: u32,
     /// Identification of the first of several fragments.
     pub fragment: u32,
     pub l4: u16,
@@ -61,6 +59,12 @@ pub struct Packet<F: Family> {
     /// Bits of [`nexin_abi::Event::flags`] that are known already.
     pub flags: u8,
     pub protocol: u8,
+    /// The direction that refused, for its event: [`Direction`] + 1, or 0 for the hook's own.
+    pub refused_by: u8,
+    /// Bits of [`crate::tell::news`].
+    pub news: u8,
+    /// The receiver, as a flow's entry names it.
+    pub number: u16,
 }
 
 impl<F: Family> Packet<F> {
@@ -74,7 +78,6 @@ impl<F: Family> Packet<F> {
             now: jiffies(),
             rule: 0,
             policy: 0,
-            refused_by: 0,
             fragment: 0,
             l4: 0,
             service: 0,
@@ -86,6 +89,9 @@ impl<F: Family> Packet<F> {
             hook,
             flags: 0,
             protocol: 0,
+            refused_by: 0,
+            news: 0,
+            number: 0,
         }
     }
 

@@ -27,6 +27,12 @@ pub struct Ruling {
     pub refuse: u8,
 }
 
+impl Ruling {
+    /// Nobody was asked.
+    pub const NONE: Self =
+        Self { policy: 0, rule: 0, shadow_rule: 0, action: 0, shadow_action: 0, flags: 0, refuse: 0 };
+}
+
 /// A flow's facts as policy asks for them.
 #[repr(C)]
 pub struct Question {
@@ -50,8 +56,13 @@ impl Question {
 /// epoch, so what is judged by half-old tables is judged again.
 #[inline(always)]
 pub fn config() -> Config {
-    maps::CONFIG.get(&0).unwrap_or_default()
+    maps::CONFIG.get(&NX_ONLY).unwrap_or_default()
 }
+
+/// Key of a map with one entry. Not a literal: the compiler merges constants of equal value, and a literal's with a load-time
+/// constant ([`crate::config`]) whose default it has, which the loader then changes. A static keeps its address.
+#[unsafe(no_mangle)]
+static NX_ONLY: u32 = 0;
 
 /// Asks one side's policy. `direction` is as seen from the endpoint whose policy it is. 0, or the reason to refuse.
 #[inline(always)]

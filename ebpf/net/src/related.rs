@@ -12,6 +12,7 @@ use crate::parse::Parsed;
 use crate::sides::{receiver_number, sender_number};
 use crate::skb::Skb;
 use crate::stage::{DELIVER, UNRELATED};
+use crate::tell;
 
 const FILE: u8 = SourceFile::Icmp as u8;
 
@@ -44,6 +45,7 @@ pub fn related<F: Translate>(skb: Skb, p: &mut Packet<F>) -> i32 {
         return refuse!(InvalidSourceIp);
     }
     p.flags |= Event::RELATED;
+    tell::single(p);
     DELIVER | i32::from(receiver_number(flow, !quoted_forward))
 }
 

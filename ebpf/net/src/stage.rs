@@ -13,7 +13,7 @@ use crate::family::{Family, V4, V6};
 use crate::packet::Packet;
 use crate::policy::Ruling;
 use crate::skb::{Skb, act};
-use crate::{deliver, event, from_network, icmp, nat, packet, related, to_network, track};
+use crate::{deliver, event, from_network, icmp, nat, packet, related, tell, to_network, track};
 
 /// Another argument of a stage: scalars pass as they are, pointers are checked.
 trait Argument {
@@ -131,9 +131,9 @@ stages! {
     /// Drops the packet and tells why. Answers in the constants below.
     drop_packet(reason: u32, place: u32) = nx_drop4, nx_drop6: event::drop_packet;
     /// Tells what a policy decided.
-    tell_verdict(direction: u32, ruling: *const Ruling) = nx_verdict4, nx_verdict6: event::tell_verdict;
-    /// Reports a flow.
-    trace(entry: *mut CtEntry, more: u32) = nx_trace4, nx_trace6: event::trace;
+    tell_verdict(direction: u32, ruling: *const Ruling) = nx_verdict4, nx_verdict6: tell::tell_verdict;
+    /// Reports a packet that goes on, and its flow.
+    trace(entry: *mut CtEntry, observation: u32) = nx_trace4, nx_trace6: tell::trace;
     /// Answers the sender with an ICMP error. Answers in the constants below.
     answer(what: u32, mtu: u32) = nx_answer4, nx_answer6: icmp::answer;
     /// Removes a flow with all that belongs to it.

@@ -80,14 +80,13 @@ fn established(flow: Flow) {
     }
 }
 
-/// Remembers flags for the next report; true when one is new.
+/// Remembers flags; true when one of those `watched` is new in the flow.
 #[inline(always)]
-pub fn note(flow: Flow, flags: u8, forward: bool) -> bool {
-    let bits = (flags & (FIN | SYN | RST)) << if forward { 0 } else { 3 };
+pub fn note(flow: Flow, flags: u8, watched: u8) -> bool {
     let seen = flow.seen();
-    if seen | bits == seen {
+    if seen | flags == seen {
         return false;
     }
-    flow.set_seen(seen | bits);
-    true
+    flow.set_seen(seen | flags);
+    flags & !seen & watched != 0
 }

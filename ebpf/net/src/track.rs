@@ -1,14 +1,15 @@
 //! The long way of a packet: everything the fast path of [`crate::from_workload`] leaves over. Decides whether the packet
 //! belongs to a flow, whether policy lets it pass, and keeps the flow's entry; [`crate::deliver`] sends it on.
 
+use nexin_abi::maps::config::Config;
 use nexin_abi::maps::ct::{CtEntry, CtState};
 use nexin_abi::{Direction, DropReason, Event, SourceFile};
 use nexin_packet::protocol;
+use nexin_packet::tcp::FIN;
 
-use crate::config::Setting;
 use crate::ct::{self, Flow};
 use crate::deliver::{Deliver, deliver};
-use crate::event::{self, refuse, refused};
+use crate::event::{refuse, refused};
 use crate::family::Family;
 use crate::nat::Translate;
 use crate::ndp;
@@ -21,6 +22,7 @@ use crate::sides::{
 use crate::skb::{Skb, act};
 use crate::stage::{DELIVER, STRAY, Stages, UNRELATED};
 use crate::tcp::{self, Step};
+use crate::tell::{self, news};
 
 const FILE: u8 = SourceFile::Ct as u8;
 
@@ -86,7 +88,9 @@ pub fn track<F: Translate + Stages>(skb: Skb, hook: Hook, l3: u8, looked_up: boo
         if hook == Hook::FromWorkload && p.is(Parsed::<F>::FIRST_FRAGMENT) {
             F::remember(skb, p);
         }
-        step = deliver(skb, p, step as u16);
+        p.number = step as u16;
+        step = deliver(skb, p);
+        tell::passed(skb, p, entry, step);
     }
     refused(skb, p, step).unwrap_or(step)
 }
@@ -98,7 +102,8 @@ pub fn known<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow
         return refuse!(CtNoFlow);
     };
     let forward = p.is_forward(flow.state());
-    p.flags |= Event::REPLY_KNOWN | if forward { 0 } else { Event::REPLY };
+    let config = policy::config();
+    p.flags |= Event::REPLY_KNOWN | Event::ESTABLISHED | if forward { 0 } else { Event::REPLY };
     if p.hook == Hook::FromWorkload && device_of(sender_number(flow, forward)) != skb.ifindex() {
         return refuse!(InvalidSourceIp);
     }
@@ -113,18 +118,28 @@ pub fn known<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow
         return refuse!(InvalidSourceMac);
     }
     // A refused flow is asked about at every packet, so that each drop names its rule.
-    if flow.life() == CtState::Denied as u8 || flow.epoch() != policy::config().epoch {
+    if flow.life() == CtState::Denied as u8 || flow.epoch() != config.epoch {
+        // Here and not there, since frames add up.
+        p.resolve(skb);
         let reason = F::judge_again(skb, p, flow.as_ptr(), u32::from(forward));
         if reason != 0 {
             return refuse!(code reason);
         }
     }
-    let (mut step, mut changed) = (Step::Keep, false);
+    let answered = flow.counters().1 != 0;
+    let mut told = config.flags & Config::PACKETS != 0
+        || config.flags & Config::REPLIES != 0 && !forward && !answered
+        || Config::is_due(config.flags, ct::report_time(p.now).wrapping_sub(flow.reported()));
+    let mut step = Step::Keep;
     let proto = p.protocol;
     if proto == protocol::TCP {
         if !p.is(Parsed::<F>::LATER_FRAGMENT) {
-            changed = tcp::note(flow, p.tcp_flags, forward);
+            let watched = Config::tcp_flags(config.flags);
+            let life = flow.life();
+            told |= tcp::note(flow, p.tcp_flags, watched);
             step = tcp::advance(flow, p.tcp_flags, forward);
+            // The other side's FIN is no new flag, but new all the same.
+            told |= watched & FIN != 0 && flow.life() == CtState::LastAck as u8 && life != CtState::LastAck as u8;
         }
     } else if !forward && flow.life() == CtState::New as u8 {
         flow.set_life(CtState::Established);
@@ -132,45 +147,35 @@ pub fn known<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow
     flow.count(forward, skb.len());
     flow.extend(p.now, ct::lifetime(proto, flow.life()));
     let number = receiver_number(flow, forward);
-    report(skb, p, flow, changed, step);
     if step == Step::Close {
-        close(skb, p, flow, number);
+        p.flags |= Event::CLOSED;
+        told |= config.flags & Config::FLOWS != 0;
+        close(p, flow, number);
+    }
+    if told {
+        flow.set_reported(ct::report_time(p.now));
+        p.news |= news::TOLD;
     }
     DELIVER | i32::from(number)
 }
 
-/// Tells of the flow where the trace level asks for it.
-#[inline(always)]
-fn report<F: Stages>(skb: Skb, p: &mut Packet<F>, flow: Flow, changed: bool, step: Step) {
-    let due = ct::report_time(p.now).wrapping_sub(flow.reported()) >= ct::report_interval();
-    let closing = step == Step::Close && Setting::trace(1);
-    if closing || Setting::trace(2) && (changed || due) || Setting::trace(3) {
-        flow.set_reported(ct::report_time(p.now));
-        let established = if flow.life() == CtState::Established as u8 { Event::ESTABLISHED } else { 0 };
-        p.resolve(skb);
-        let more = established | if closing { Event::CLOSED } else { 0 };
-        F::trace(skb, p, flow.as_ptr(), u32::from(more));
-    }
-}
-
-/// Removes a flow whose last packet this is. When the packet still has to pass `to_network`, which needs the entry, that
+/// Has a flow removed whose last packet this is. When the packet still has to pass `to_network`, which needs the entry, that
 /// program removes it; here it is only marked dead.
 #[inline(always)]
-fn close<F: Stages>(skb: Skb, p: &mut Packet<F>, flow: Flow, receiver: u16) {
+fn close<F: Family>(p: &mut Packet<F>, flow: Flow, receiver: u16) {
     if p.hook == Hook::FromWorkload && receiver == 0 {
         flow.set_expires(p.now.wrapping_sub(1));
     } else {
-        F::forget(skb, p, flow.as_ptr());
+        p.news |= news::CLOSES;
     }
 }
 
-/// Stage: judges a running flow anew, in its original direction. 0, or the reason to refuse.
+/// Stage: judges a running flow anew, in its original direction. 0, or the reason to refuse. The packet is resolved.
 #[inline(always)]
 pub fn judge_again<F: Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>, forward: u32) -> i32 {
     let Some(flow) = flow else { return 0 };
     let forward = forward != 0;
     let config = policy::config();
-    p.resolve(skb);
     let (mut source, mut target) = if forward { (p.sender, p.receiver) } else { (p.receiver, p.sender) };
     if source.endpoint == 0 {
         router(flow.source(), &mut source);
@@ -195,10 +200,7 @@ pub fn judge_again<F: Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>, f
     let reason = judge(p, &question, &mut egress, &mut ingress);
     let denied = flow.life() == CtState::Denied as u8;
     if (reason != 0) != denied {
-        event::verdict(skb, p, Direction::Egress, &egress);
-        if egress.refuse == 0 {
-            event::verdict(skb, p, Direction::Ingress, &ingress);
-        }
+        tell::verdicts(skb, p, config.flags, &egress, &ingress);
         flow.set_life(if reason != 0 { CtState::Denied } else { CtState::Established });
         if reason == 0 && flow.take_half_open() {
             ct::half_open_closed(flow.source());
@@ -241,7 +243,7 @@ fn judge<F: Family>(p: &mut Packet<F>, q: &Question, egress: &mut Ruling, ingres
 /// For the drop's event.
 #[inline(always)]
 fn note_refusal<F: Family>(p: &mut Packet<F>, direction: Direction, by: &Ruling) {
-    p.refused_by = direction as u32 + 1;
+    p.refused_by = direction as u8 + 1;
     p.rule = by.rule;
     p.policy = by.policy;
 }
@@ -280,14 +282,12 @@ pub fn fresh<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>) -> i32 {
     let question = Question::new(p.sender, p.receiver, proto, p.service, config.flags);
     let (mut egress, mut ingress) = (Ruling::default(), Ruling::default());
     let reason = judge(p, &question, &mut egress, &mut ingress);
-    event::verdict(skb, p, Direction::Egress, &egress);
-    if egress.refuse == 0 {
-        event::verdict(skb, p, Direction::Ingress, &ingress);
-    }
+    tell::verdicts(skb, p, config.flags, &egress, &ingress);
     if reason != 0 {
         return refuse!(code reason);
     }
     let receiver = number(p.receiver);
+    tell::single(p);
     if p.is(Parsed::<F>::UNTRACKED | Parsed::<F>::ECHO_REPLY) {
         return DELIVER | i32::from(receiver);
     }
@@ -303,9 +303,6 @@ pub fn fresh<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>) -> i32 {
         return refuse!(CtInsertFailed);
     }
     p.flags |= Event::REPLY_KNOWN;
-    if Setting::trace(1) {
-        F::trace(skb, p, core::ptr::null_mut(), 0);
-    }
     DELIVER | i32::from(receiver)
 }
 
@@ -323,5 +320,6 @@ pub fn stray<F: Deliver + Stages>(_skb: Skb, p: &mut Packet<F>) -> i32 {
             return refuse!(code reason);
         }
     }
+    tell::single(p);
     DELIVER | i32::from(number(p.receiver))
 }

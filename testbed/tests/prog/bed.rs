@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nexin_abi::maps::KernelMap;
 use nexin_abi::maps::addr::{Addr4Map, Addr6Map, AddrInfo};
-use nexin_abi::maps::config::{Config, ConfigMap};
+use nexin_abi::maps::config::{Config, ConfigMap, Telling};
 use nexin_abi::maps::ct::{Ct4, Ct6, CtEntry};
 use nexin_abi::maps::device::{Device, Devices};
 use nexin_abi::maps::endpoint::{Endpoint, EndpointByDevice, Endpoints};
 use nexin_abi::maps::nat::{NatAddr4, NatAddr6};
 use nexin_abi::maps::policy::{ClassKey, Classes, Decision, Decisions, Policies, Policy, Slot, Verdict, Verdicts};
 use nexin_abi::{Action, Be16, Event, Identity};
+use nexin_bpf::clock::Jiffies;
 use nexin_bpf::{Loaded, Loader, Map, Ring, TestRun, object};
 use nexin_packet::build::{Spec, Transport};
 use nexin_packet::header::{Ethernet, Ipv4, Ipv6, Udp};
@@ -122,7 +123,7 @@ impl Bed {
         }
         let loaded = loader.load(object())?;
         let bed = Self { loaded };
-        bed.set::<ConfigMap>(&0, &Config { epoch: 1, flags: 0 })?;
+        bed.tell(&Telling::default())?;
         for party in [ALICE, BOB, MALLORY] {
             let ifindex = bed.device_of(party);
             let endpoint = Endpoint {
@@ -171,6 +172,14 @@ impl Bed {
         }
     }
 
+    /// Forgets all flows of a family.
+    pub(crate) fn clear_flows(&self, family: Family) -> Result {
+        match family {
+            Family::Four => clear(&self.loaded.map::<Ct4>()?),
+            Family::Six => clear(&self.loaded.map::<Ct6>()?),
+        }
+    }
+
     fn own(&self, party: Party, flags: u16) -> Result {
         let info = AddrInfo { identity: Identity(party.identity), endpoint: party.number, flags };
         if let (IpAddr::V4(four), IpAddr::V6(six)) = (party.four, party.six) {
@@ -199,6 +208,11 @@ impl Bed {
         let mut endpoint = map.get(&key)?.expect("array");
         change(&mut endpoint);
         Ok(map.set(&key, &endpoint)?)
+    }
+
+    /// Has the programs tell so much.
+    pub(crate) fn tell(&self, telling: &Telling) -> Result {
+        self.set::<ConfigMap>(&0, &Config { epoch: 1, flags: telling.bits(Jiffies::new()?.hz()) })
     }
 
     /// Raises the epoch, as the agent does after any change.
@@ -261,6 +275,13 @@ impl Bed {
     }
 }
 
+fn clear<M: KernelMap>(map: &Map<M>) -> Result {
+    for (key, _) in map.entries()? {
+        map.remove(&key)?;
+    }
+    Ok(())
+}
+
 fn change_only<M: KernelMap<Value = CtEntry>>(map: &Map<M>, change: impl FnOnce(&mut CtEntry)) -> Result {
     let mut entries = map.entries()?;
     let [(key, value)] = entries.as_mut_slice() else {
@@ -311,7 +332,7 @@ pub(crate) fn tuple(packet: &[u8]) -> (IpAddr, u16, IpAddr, u16) {
     }
 }
 
-pub(crate) fn tcp(source: u16, destination: u16, flags: u8) -> Transport {
+pub(crate) const fn tcp(source: u16, destination: u16, flags: u8) -> Transport {
     Transport::Tcp { source, destination, flags }
 }
 

@@ -213,6 +213,23 @@ fn a_policy_change_bites_a_running_flow_and_sticks() -> Result {
 }
 
 #[test]
+fn load_time_constants_do_not_reach_the_node_s_configuration() -> Result {
+    // The compiler once took this constant, zero by default, for the key of the node's configuration.
+    with_loader(Loader::new().global("NX_CHECK_MAC", &1_u32.to_ne_bytes()), |bed| {
+        for family in BOTH {
+            handshake(bed, family)?;
+            bed.policy(3, &[MALLORY.identity], 7)?;
+            bed.change_endpoint(BOB, |bob| bob.ingress_policy = 3)?;
+            bed.bump()?;
+            let data = packet(ALICE, BOB, family, tcp(40000, 80, ACK));
+            assert_eq!(bed.send(ALICE, &data)?.action, DROP, "a policy change bites");
+            bed.change_endpoint(BOB, |bob| bob.ingress_policy = 0)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn other_protocols_are_tracked_too() -> Result {
     with_bed(|bed| {
         for family in BOTH {

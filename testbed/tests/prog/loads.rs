@@ -6,11 +6,9 @@ use nexin_testbed::{Result, isolated};
 const PROGRAMS: [&str; 4] = ["from_workload", "to_workload", "from_network", "to_network"];
 
 /// Load-time constants by the name of the option; the first are the defaults.
-const OPTIONS: [(&str, &[(&str, u32)]); 7] = [
+const OPTIONS: [(&str, &[(&str, u32)]); 5] = [
     ("default", &[]),
-    ("trace none", &[("NX_TRACE_LEVEL", 0)]),
-    ("trace low", &[("NX_TRACE_LEVEL", 1)]),
-    ("trace maximum", &[("NX_TRACE_LEVEL", 3)]),
+    ("events limited", &[("NX_EVENT_GAP_NS", 1000), ("NX_EVENT_BURST_NS", 100_000)]),
     ("check MAC", &[("NX_CHECK_MAC", 1)]),
     ("no limits", &[("NX_HALF_OPEN_LIMIT", 0), ("NX_TUNNEL_PORT1", 0), ("NX_TUNNEL_PORT2", 0)]),
     ("gateway known", &[("NX_GATEWAY4", 0x0100_000a)]),

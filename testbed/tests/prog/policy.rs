@@ -3,18 +3,15 @@
 use nexin_abi::maps::cidr::{Cidr4, Cidr6, v4, v6};
 use nexin_abi::maps::config::{Config, ConfigMap};
 use nexin_abi::maps::endpoint::Endpoint;
-use nexin_abi::maps::metrics::{Lost, Metrics, TraceEvents, index};
+use nexin_abi::maps::metrics::{Metrics, index};
 use nexin_abi::maps::policy::{
     Blocks, ClassKey, Classes, Decision, Decisions, Page, Policies, Policy, Ports, Slot, Verdict, Verdicts,
 };
-use nexin_abi::{Action, Direction, DropReason, Event, EventKind, Identity, Observation, SourceFile};
-use nexin_bpf::Loader;
-use nexin_packet::tcp::{ACK, FIN, SYN};
+use nexin_abi::{Action, Direction, DropReason, Event, EventKind, Identity, SourceFile};
+use nexin_packet::tcp::SYN;
 use nexin_testbed::Result;
 
-use crate::bed::{
-    ALICE, BOB, BOTH, Bed, DROP, Family, MALLORY, PEER, REDIRECT, echo, packet, tcp, udp, with_bed, with_loader,
-};
+use crate::bed::{ALICE, BOB, BOTH, Bed, DROP, Family, MALLORY, PEER, REDIRECT, echo, packet, tcp, udp, with_bed};
 
 #[test]
 fn default_deny_names_policy_and_identities() -> Result {
@@ -200,104 +197,6 @@ fn shadow_verdicts_are_told_and_not_enforced() -> Result {
         let told = bed.events("nx_ev_verdict")?.pop().expect("told");
         assert_eq!((told.shadow_action, told.shadow_rule, told.rule), (Action::Deny as u8, 9, 4));
         assert_ne!(told.flags & Event::SHADOW, 0);
-        Ok(())
-    })
-}
-
-#[test]
-fn a_flow_is_reported_when_it_begins_changes_and_ends() -> Result {
-    with_bed(|bed| {
-        for family in BOTH {
-            for (from, to, transport) in [
-                (ALICE, BOB, tcp(40000, 80, SYN)),
-                (BOB, ALICE, tcp(80, 40000, SYN | ACK)),
-                (ALICE, BOB, tcp(40000, 80, ACK)),
-                (ALICE, BOB, tcp(40000, 80, ACK)),
-                (ALICE, BOB, tcp(40000, 80, FIN | ACK)),
-                (BOB, ALICE, tcp(80, 40000, FIN | ACK)),
-                (ALICE, BOB, tcp(40000, 80, ACK)),
-            ] {
-                bed.send(from, &packet(from, to, family, transport))?;
-            }
-            let told = bed.events("nx_ev_trace")?;
-            let flags: Vec<u8> = told.iter().map(|e| e.tcp_flags).collect();
-            assert_eq!(flags, [SYN, SYN | ACK, FIN | ACK, FIN | ACK, ACK], "packets that change nothing are silent");
-            assert!(told.iter().all(|e| e.observation == Observation::FromEndpoint as u8));
-            assert_eq!(told[1].flags & Event::REPLY, Event::REPLY);
-            let end = told.last().expect("five");
-            assert_ne!(end.flags & Event::CLOSED, 0);
-            assert_eq!((end.forward >> 40, end.reverse >> 40), (5, 2));
-        }
-        Ok(())
-    })
-}
-
-/// How many trace events three datagrams of one flow leave.
-fn three_datagrams(bed: &Bed) -> Result<usize> {
-    for _ in 0..3 {
-        bed.send(ALICE, &packet(ALICE, BOB, Family::Four, udp(1, 2)))?;
-    }
-    Ok(bed.events("nx_ev_trace")?.len())
-}
-
-fn trace_level(level: u32) -> Loader {
-    Loader::new().global("NX_TRACE_LEVEL", &level.to_ne_bytes())
-}
-
-#[test]
-fn trace_level_none_tells_nothing() -> Result {
-    with_loader(trace_level(0), |bed| {
-        assert_eq!(three_datagrams(bed)?, 0);
-        Ok(())
-    })
-}
-
-#[test]
-fn trace_level_low_tells_of_new_flows() -> Result {
-    with_loader(trace_level(1), |bed| {
-        assert_eq!(three_datagrams(bed)?, 1);
-        Ok(())
-    })
-}
-
-#[test]
-fn trace_level_maximum_tells_of_every_packet() -> Result {
-    with_loader(trace_level(3), |bed| {
-        assert_eq!(three_datagrams(bed)?, 3);
-        Ok(())
-    })
-}
-
-#[test]
-fn a_running_flow_is_reported_from_time_to_time() -> Result {
-    with_loader(Loader::new().global("NX_REPORT_S", &5_u32.to_ne_bytes()), |bed| {
-        bed.send(ALICE, &packet(ALICE, BOB, Family::Four, udp(1, 2)))?;
-        bed.change_flow(Family::Four, |flow| flow.reported = flow.reported.wrapping_sub(100))?;
-        for _ in 0..3 {
-            bed.send(ALICE, &packet(ALICE, BOB, Family::Four, udp(1, 2)))?;
-        }
-        let told = bed.events("nx_ev_trace")?;
-        assert_eq!(
-            told.iter().map(|e| e.forward >> 40).collect::<Vec<_>>(),
-            [0, 2],
-            "once for the new flow, once for the time"
-        );
-        Ok(())
-    })
-}
-
-#[test]
-fn events_without_room_are_counted() -> Result {
-    let loader = Loader::new().entries::<TraceEvents>(4096).global("NX_TRACE_LEVEL", &3_u32.to_ne_bytes());
-    with_loader(loader, |bed| {
-        let sent = 100;
-        for _ in 0..sent {
-            bed.send(ALICE, &packet(ALICE, BOB, Family::Four, udp(1, 2)))?;
-        }
-        let lost: u64 = bed.loaded.map::<Lost>()?.per_cpu(&(EventKind::Trace as u32))?.iter().sum();
-        let told = bed.events("nx_ev_trace")?.len() as u64;
-        assert!(lost > 0);
-        assert_eq!(lost + told, sent);
         Ok(())
     })
 }

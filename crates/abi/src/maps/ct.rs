@@ -76,7 +76,7 @@ pub struct CtEntry {
     pub target: u16,
     /// State in the low nibble ([`CtState`]), [`CtEntry::ORIGIN_IS_HIGH`] and friends above.
     pub state: u8,
-    /// TCP flags seen since the last report: FIN, SYN, RST of the originator in bits 0..3, of replies in bits 3..6.
+    /// TCP flags seen, of either direction.
     pub seen: u8,
     /// When the flow was last reported: jiffies / 256, low byte.
     pub reported: u8,

@@ -23,8 +23,16 @@ kernel_map!(
     Metrics, "nx_metrics", PerCpuArray, 512, u32, Traffic
 );
 kernel_map!(
-    /// [`crate::EventKind`] -> events lost since the ring buffer was full.
+    /// [`crate::EventKind`] -> events lost since the ring buffer was full; 0 -> captured packets lost.
     Lost, "nx_lost", PerCpuArray, 4, u32, u64
+);
+kernel_map!(
+    /// [`crate::EventKind`] -> events that the rate limit withheld.
+    Withheld, "nx_withheld", PerCpuArray, 4, u32, u64
+);
+kernel_map!(
+    /// [`crate::EventKind`] -> when the class's next event would be on time (nanoseconds): the state of its rate limit.
+    Pace, "nx_pace", Array, 4, u32, u64
 );
 kernel_map!(
     /// Drop events. Entries are bytes of the ring.

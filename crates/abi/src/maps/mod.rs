@@ -85,6 +85,8 @@ pub const ALL: &[MapSpec] = &[
     MapSpec::of::<frag::Frag6>(),
     MapSpec::of::<metrics::Metrics>(),
     MapSpec::of::<metrics::Lost>(),
+    MapSpec::of::<metrics::Withheld>(),
+    MapSpec::of::<metrics::Pace>(),
     MapSpec::of::<metrics::DropEvents>(),
     MapSpec::of::<metrics::VerdictEvents>(),
     MapSpec::of::<metrics::TraceEvents>(),

@@ -1,0 +1,499 @@
+//! What programs tell user space. An event is filled in its ring-buffer entry; when there is no room, or the rate limit
+//! withholds it, it is counted. Nothing here decides anything about a packet.
+
+use core::ptr;
+
+use aya_ebpf::helpers as bpf;
+use nexin_abi::maps::addr::AddrInfo;
+use nexin_abi::maps::config::Config;
+use nexin_abi::maps::ct::{Counter, CtEntry};
+use nexin_abi::{Be16, Direction, Event, EventKind, Identity, Observation, SourceFile};
+use nexin_packet::header::Ethernet;
+
+use crate::config::Setting;
+use crate::ct::Flow;
+use crate::family::Family;
+use crate::maps;
+use crate::nat::Translate;
+use crate::packet::{Hook, Packet};
+use crate::policy::{self, Ruling};
+use crate::skb::{Skb, act};
+use crate::stage::Stages;
+
+/// What an event says of the packet. Each fact is asked for once, where it is written: kept in registers they would not
+/// fit, and stack is scarce.
+trait Subject<F: Family> {
+    fn key(&self) -> &F::Key;
+    fn sender_is_low(&self) -> bool;
+    fn sender(&self) -> AddrInfo;
+    fn receiver(&self) -> AddrInfo;
+    fn protocol(&self) -> u8;
+    fn tcp_flags(&self) -> u8;
+    /// Type and code of an ICMP message.
+    fn icmp(&self) -> u16;
+    /// The frame has an Ethernet header.
+    fn is_ethernet(&self) -> bool;
+}
+
+impl<F: Family> Subject<F> for Packet<F> {
+    #[inline(always)]
+    fn key(&self) -> &F::Key {
+        &self.key
+    }
+
+    #[inline(always)]
+    fn sender_is_low(&self) -> bool {
+        self.sender_is_low
+    }
+
+    #[inline(always)]
+    fn sender(&self) -> AddrInfo {
+        self.sender
+    }
+
+    #[inline(always)]
+    fn receiver(&self) -> AddrInfo {
+        self.receiver
+    }
+
+    #[inline(always)]
+    fn protocol(&self) -> u8 {
+        self.protocol
+    }
+
+    #[inline(always)]
+    fn tcp_flags(&self) -> u8 {
+        self.tcp_flags
+    }
+
+    #[inline(always)]
+    fn icmp(&self) -> u16 {
+        self.service
+    }
+
+    #[inline(always)]
+    fn is_ethernet(&self) -> bool {
+        self.l3 as usize == Ethernet::LEN
+    }
+}
+
+/// What an event says beyond that.
+pub struct Note<'a> {
+    pub kind: EventKind,
+    pub reason: u8,
+    pub direction: Direction,
+    /// [`Observation`].
+    pub observation: u8,
+    /// See [`Event::entered`].
+    pub entered: u8,
+    pub file: u8,
+    pub flags: u8,
+    pub line: u16,
+    pub ruling: &'a Ruling,
+    pub forward: u64,
+    pub reverse: u64,
+}
+
+/// What a packet is worth telling, for [`Packet::news`].
+pub mod news {
+    /// The packet is told where it leaves.
+    pub const TOLD: u8 = 1;
+    /// Its flow is removed afterwards.
+    pub const CLOSES: u8 = 1 << 1;
+}
+
+/// Tells what both sides' policies decided, as far as they were asked. `flags` are [`Config::flags`].
+#[inline(always)]
+pub fn verdicts<F: Stages>(skb: Skb, p: &mut Packet<F>, flags: u32, egress: &Ruling, ingress: &Ruling) {
+    if flags & Config::VERDICTS == 0 {
+        return;
+    }
+    if egress.policy != 0 {
+        F::tell_verdict(skb, p, Direction::Egress as u32, egress);
+    }
+    if egress.refuse == 0 && ingress.policy != 0 {
+        F::tell_verdict(skb, p, Direction::Ingress as u32, ingress);
+    }
+}
+
+/// Stage: what one side's policy decided. The packet is resolved.
+#[inline(always)]
+pub fn tell_verdict<F: Family>(skb: Skb, p: &mut Packet<F>, direction: u32, ruling: &Ruling) -> i32 {
+    let direction = if direction == Direction::Egress as u32 { Direction::Egress } else { Direction::Ingress };
+    let note = Note {
+        kind: EventKind::Verdict,
+        reason: ruling.refuse,
+        direction,
+        observation: came_in(p) as u8,
+        entered: 0,
+        file: SourceFile::Policy as u8,
+        flags: p.flags | ruling.flags,
+        line: 0,
+        ruling,
+        forward: 0,
+        reverse: 0,
+    };
+    emit(skb, p, &note)
+}
+
+/// Marks a packet that opens a flow, or belongs to none: it is told wherever flows are.
+#[inline(always)]
+pub fn single<F: Family>(p: &mut Packet<F>) {
+    if policy::config().flags & (Config::FLOWS | Config::PACKETS) != 0 {
+        p.news |= news::TOLD;
+    }
+}
+
+/// Tells of a packet that goes on, and removes its flow if it was the last. `action` is the classifier's.
+#[inline(always)]
+pub fn passed<F: Stages>(skb: Skb, p: &mut Packet<F>, entry: *mut CtEntry, action: i32) {
+    if p.news & news::TOLD != 0 {
+        p.resolve(skb);
+        F::trace(skb, p, entry, left(p, action) as u32);
+    }
+    if p.news & news::CLOSES != 0 {
+        F::forget(skb, p, entry);
+    }
+}
+
+/// Stage: reports a packet with its flow's counters, if it has one. The packet is resolved.
+#[inline(always)]
+pub fn trace<F: Translate>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>, observation: u32) -> i32 {
+    let direction = direction(p.hook);
+    let alone = Counter::packet(skb.len());
+    let (forward, reverse) = flow.map_or((alone, 0), Flow::counters);
+    let note = Note {
+        kind: EventKind::Trace,
+        reason: 0,
+        direction,
+        observation: observation as u8,
+        entered: entered(p),
+        file: p.hook as u8,
+        flags: p.flags,
+        line: 0,
+        ruling: &Ruling::NONE,
+        forward,
+        reverse,
+    };
+    let Some(event) = reserve(EventKind::Trace) else { return 0 };
+    fill(event, skb, p, &note);
+    if let Some(flow) = flow
+        && flow.has(CtEntry::MASQUERADED)
+        && p.flags & Event::REPLY == 0
+        && let Some(address) = F::nat_address(u32::from(flow.nat_addr()))
+    {
+        // SAFETY: sixteen bytes, aligned to four in an aligned event, take an address of either family.
+        unsafe { (&raw mut event.nat_source).cast::<F::Addr>().write(address) };
+        event.nat_port = Be16::from_raw(flow.target());
+    }
+    submit(event, EventKind::Trace);
+    0
+}
+
+/// Facts of a packet in the argument of [`steady`]: protocol and TCP flags, and these.
+pub const SENDER_IS_LOW: u32 = 1;
+pub const FORWARD: u32 = 1 << 1;
+pub const TCP_FLAGS_SHIFT: u32 = 8;
+pub const PROTOCOL_SHIFT: u32 = 16;
+
+/// A packet of a running flow between two endpoints.
+struct Steady<'a, F: Family> {
+    key: &'a F::Key,
+    flow: Flow,
+    facts: u32,
+}
+
+impl<F: Family> Steady<'_, F> {
+    #[inline(always)]
+    fn is(&self, fact: u32) -> bool {
+        self.facts & fact != 0
+    }
+}
+
+impl<F: Family> Subject<F> for Steady<'_, F> {
+    #[inline(always)]
+    fn key(&self) -> &F::Key {
+        self.key
+    }
+
+    #[inline(always)]
+    fn sender_is_low(&self) -> bool {
+        self.is(SENDER_IS_LOW)
+    }
+
+    #[inline(always)]
+    fn sender(&self) -> AddrInfo {
+        endpoint(if self.is(FORWARD) { self.flow.source() } else { self.flow.target() })
+    }
+
+    #[inline(always)]
+    fn receiver(&self) -> AddrInfo {
+        endpoint(if self.is(FORWARD) { self.flow.target() } else { self.flow.source() })
+    }
+
+    #[inline(always)]
+    fn protocol(&self) -> u8 {
+        (self.facts >> PROTOCOL_SHIFT) as u8
+    }
+
+    #[inline(always)]
+    fn tcp_flags(&self) -> u8 {
+        (self.facts >> TCP_FLAGS_SHIFT) as u8
+    }
+
+    #[inline(always)]
+    fn icmp(&self) -> u16 {
+        // Only echo has flows.
+        let reply = if self.is(FORWARD) { F::ECHO } else { F::ECHO_REPLY };
+        u16::from(reply) << 8
+    }
+
+    #[inline(always)]
+    fn is_ethernet(&self) -> bool {
+        true
+    }
+}
+
+/// Tells of a packet that took the fast path, of which all is known: nothing has to be looked up.
+#[inline(always)]
+pub fn steady<F: Family>(skb: Skb, key: &F::Key, flow: Flow, facts: u32) {
+    let subject = Steady::<F> { key, flow, facts };
+    let (packets, replies) = flow.counters();
+    let entries = policy::config().flags & Config::ENTRIES != 0;
+    let note = Note {
+        kind: EventKind::Trace,
+        reason: 0,
+        direction: Direction::Egress,
+        observation: Observation::ToEndpoint as u8,
+        entered: if entries { Observation::FromEndpoint as u8 + 1 } else { 0 },
+        file: SourceFile::FromWorkload as u8,
+        flags: Event::REPLY_KNOWN | Event::ESTABLISHED | if subject.is(FORWARD) { 0 } else { Event::REPLY },
+        line: 0,
+        ruling: &Ruling::NONE,
+        forward: packets,
+        reverse: replies,
+    };
+    emit(skb, &subject, &note);
+}
+
+/// An endpoint as owner of an address.
+#[inline(always)]
+fn endpoint(number: u16) -> AddrInfo {
+    let identity = maps::ENDPOINTS.peek(&u32::from(number)).map_or(Identity(0), |endpoint| endpoint.identity);
+    AddrInfo { identity, endpoint: number, flags: 0 }
+}
+
+/// Direction of a packet at a hook, as seen from the workload.
+#[inline(always)]
+pub fn direction(hook: Hook) -> Direction {
+    match hook {
+        Hook::FromWorkload | Hook::ToNetwork => Direction::Egress,
+        Hook::ToWorkload | Hook::FromNetwork => Direction::Ingress,
+    }
+}
+
+/// For [`Event::entered`].
+#[inline(always)]
+pub fn entered<F: Family>(p: &Packet<F>) -> u8 {
+    let told = policy::config().flags & Config::ENTRIES != 0 && p.hook != Hook::ToNetwork;
+    if told { came_in(p) as u8 + 1 } else { 0 }
+}
+
+/// Where the packet came in. Only the owner of its source tells the node's own from what its stack routed.
+#[inline(always)]
+pub fn came_in<F: Family>(p: &Packet<F>) -> Observation {
+    match p.hook {
+        Hook::FromWorkload => Observation::FromEndpoint,
+        Hook::ToWorkload if p.sender.flags & AddrInfo::HOST != 0 => Observation::FromHost,
+        Hook::ToWorkload => Observation::FromStack,
+        Hook::FromNetwork => Observation::FromNetwork,
+        Hook::ToNetwork => Observation::ToNetwork,
+    }
+}
+
+/// Where the packet goes, by the classifier's answer.
+#[inline(always)]
+fn left<F: Family>(p: &Packet<F>, action: i32) -> Observation {
+    let (number, handed_over) = (p.number, action != act::OK);
+    match p.hook {
+        Hook::ToWorkload => Observation::ToEndpoint,
+        Hook::ToNetwork => Observation::ToNetwork,
+        _ if number == CtEntry::HOST && p.receiver.flags & AddrInfo::HOST != 0 => Observation::ToHost,
+        _ if !handed_over => Observation::ToStack,
+        _ if number == 0 => Observation::ToNetwork,
+        _ => Observation::ToEndpoint,
+    }
+}
+
+/// An event about a packet of which not even the addresses are known.
+#[inline(always)]
+pub fn unparsed(skb: Skb, hook: Hook, reason: u8, place: u32) {
+    let Some(event) = reserve(EventKind::Drop) else { return };
+    // SAFETY: all-zero bytes are an `Event`.
+    unsafe { ptr::from_mut(event).cast::<[u64; size_of::<Event>() / 8]>().write([0; size_of::<Event>() / 8]) };
+    event.time_ns = now();
+    event.kind = EventKind::Drop as u8;
+    event.reason = reason;
+    event.direction = direction(hook) as u8;
+    event.observation = match hook {
+        Hook::FromWorkload => Observation::FromEndpoint,
+        Hook::ToWorkload => Observation::FromStack,
+        Hook::FromNetwork => Observation::FromNetwork,
+        Hook::ToNetwork => Observation::ToNetwork,
+    } as u8;
+    event.file = (place >> 16) as u8;
+    event.line = place as u16;
+    event.ifindex = skb.ifindex();
+    event.length = skb.len();
+    submit(event, EventKind::Drop);
+}
+
+/// An event about a packet in hand.
+#[inline(always)]
+pub fn about<F: Family>(skb: Skb, p: &Packet<F>, note: &Note<'_>) {
+    emit(skb, p, note);
+}
+
+#[inline(always)]
+fn emit<F: Family>(skb: Skb, subject: &impl Subject<F>, note: &Note<'_>) -> i32 {
+    let Some(event) = reserve(note.kind) else { return 0 };
+    fill(event, skb, subject, note);
+    submit(event, note.kind);
+    0
+}
+
+/// Writes every byte of the event once.
+#[inline(always)]
+fn fill<F: Family>(event: &mut Event, skb: Skb, subject: &impl Subject<F>, note: &Note<'_>) {
+    event.time_ns = now();
+    event.kind = note.kind as u8;
+    event.reason = note.reason;
+    event.direction = note.direction as u8;
+    event.action = note.ruling.action;
+    event.observation = note.observation;
+    event.file = note.file;
+    event.line = note.line;
+    event.family = F::VERSION;
+    event.protocol = subject.protocol();
+    event.tcp_flags = subject.tcp_flags();
+    event.flags = note.flags;
+    event.ifindex = skb.ifindex();
+    let (source, destination) = (&raw mut event.source, &raw mut event.destination);
+    // SAFETY: both fields are sixteen bytes, aligned to eight within an aligned event.
+    let (source, destination) = unsafe { (&mut *source.cast::<[u64; 2]>(), &mut *destination.cast::<[u64; 2]>()) };
+    if F::VERSION == 4 {
+        (*source, *destination) = ([0; 2], [0; 2]);
+    }
+    F::write_ends(subject.key(), subject.sender_is_low(), source, destination);
+    let (source_port, destination_port) = F::ports(subject.key(), subject.sender_is_low());
+    event.source_port = source_port;
+    event.destination_port = if subject.protocol() == F::ICMP { Be16::new(subject.icmp()) } else { destination_port };
+    let (sender, receiver) = (subject.sender(), subject.receiver());
+    event.source_identity = sender.identity;
+    event.destination_identity = receiver.identity;
+    event.source_endpoint = sender.endpoint;
+    event.destination_endpoint = receiver.endpoint;
+    event.length = skb.len();
+    event.rule = note.ruling.rule;
+    event.policy = note.ruling.policy;
+    event.shadow_rule = note.ruling.shadow_rule;
+    event.shadow_action = note.ruling.shadow_action;
+    event.entered = note.entered;
+    event.reserved = [0; 2];
+    // SAFETY: sixteen bytes, aligned to four in an aligned event.
+    unsafe { (&raw mut event.nat_source).cast::<[u32; 4]>().write([0; 4]) };
+    event.nat_port = Be16::from_raw(0);
+    event.reserved2 = [0; 6];
+    event.forward = note.forward;
+    event.reverse = note.reverse;
+    match skb.at::<Ethernet>(0) {
+        Some(ethernet) if subject.is_ethernet() => {
+            event.source_mac = ethernet.source;
+            event.destination_mac = ethernet.destination;
+        }
+        _ => (event.source_mac, event.destination_mac) = ([0; 6], [0; 6]),
+    }
+}
+
+const _: () =
+    assert!(core::mem::offset_of!(Event, source) % 8 == 0 && core::mem::offset_of!(Event, destination) % 8 == 0);
+const _: () = assert!(core::mem::offset_of!(Event, nat_source) % 4 == 0);
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: no argument.
+    unsafe { bpf::bpf_ktime_get_ns() }
+}
+
+/// An event in its ring, to be filled; counted when there is none.
+#[inline(always)]
+fn reserve(kind: EventKind) -> Option<&'static mut Event> {
+    if Setting::NX_EVENT_GAP_NS() != 0 && is_withheld(kind) {
+        count(maps::WITHHELD.find(&u32::from(kind as u8)));
+        return None;
+    }
+    // SAFETY: the ring is a ring-buffer map; the kernel gives out aligned memory of the size asked for, or null.
+    let entry = unsafe { bpf::bpf_ringbuf_reserve(ring(kind), size_of::<Event>() as u64, 0) }.cast::<Event>();
+    if entry.is_null() {
+        count(maps::LOST.find(&u32::from(kind as u8)));
+        return None;
+    }
+    // SAFETY: `entry` is exclusively ours until it is submitted, is wholly written before, and any bytes are an `Event`.
+    unsafe { Some(&mut *entry) }
+}
+
+#[inline(always)]
+pub fn count(counter: *mut u64) {
+    if !counter.is_null() {
+        // SAFETY: this CPU's counter.
+        unsafe { *counter += 1 };
+    }
+}
+
+/// The class has used up its rate: events `NX_EVENT_GAP_NS` apart on the average, and up to `NX_EVENT_BURST_NS` of them at
+/// once. (Generic cell rate algorithm: one word of state, which is when the next event would be on time.)
+#[inline(always)]
+fn is_withheld(kind: EventKind) -> bool {
+    let pace = maps::PACE.find(&u32::from(kind as u8));
+    if pace.is_null() {
+        return false;
+    }
+    let now = now();
+    // SAFETY: a live map value, aligned.
+    let due = unsafe { ptr::read_volatile(pace) };
+    if due > now && due - now > u64::from(Setting::NX_EVENT_BURST_NS()) {
+        return true;
+    }
+    // Whoever comes at the same time may pass as well; what passes and what does not is counted all the same.
+    let next = if due > now { due } else { now } + u64::from(Setting::NX_EVENT_GAP_NS());
+    // SAFETY: as above.
+    unsafe { ptr::write_volatile(pace, next) };
+    false
+}
+
+/// Publishes an event. A reader is woken once for every [`NX_WAKE_BYTES`](Setting) that are written, since a wake-up costs
+/// more than everything else here; fewer are found when it polls.
+#[inline(always)]
+fn submit(event: &'static mut Event, kind: EventKind) {
+    const BPF_RB_NO_WAKEUP: u64 = 1;
+    const BPF_RB_FORCE_WAKEUP: u64 = 2;
+    const BPF_RB_AVAIL_DATA: u64 = 0;
+    /// What an event takes in the ring, its header included.
+    const ENTRY: u64 = size_of::<Event>() as u64 + 8;
+    // SAFETY: the ring is a ring-buffer map; the entry came from it and is not used afterwards.
+    unsafe {
+        let waiting = bpf::bpf_ringbuf_query(ring(kind), BPF_RB_AVAIL_DATA);
+        let step = u64::from(Setting::NX_WAKE_BYTES());
+        let wake = if waiting >= step && waiting & (step - 1) < ENTRY { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+        bpf::bpf_ringbuf_submit(ptr::from_mut(event).cast(), wake);
+    }
+}
+
+#[inline(always)]
+fn ring(kind: EventKind) -> *mut core::ffi::c_void {
+    match kind {
+        EventKind::Drop => maps::DROP_EVENTS.as_ptr(),
+        EventKind::Verdict => maps::VERDICT_EVENTS.as_ptr(),
+        EventKind::Trace => maps::TRACE_EVENTS.as_ptr(),
+    }
+}

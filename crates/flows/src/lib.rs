@@ -1,11 +1,14 @@
 //! Events of the kernel and of proxies become flow records: names, filters, aggregation, metrics. Values in, values out: no I/O, no clock.
 
+pub mod decode;
 mod document;
 pub mod event;
-pub mod export;
 pub mod filter;
+pub mod export;
 pub mod metrics;
+pub mod query;
 pub mod record;
+pub mod ring;
 pub mod summary;
 pub mod view;
 

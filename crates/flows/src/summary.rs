@@ -4,6 +4,7 @@
 
 use nexin_abi::SourceFile;
 
+use crate::metrics::IcmpName;
 use crate::record::{Record, protocol};
 use crate::view::{TcpFlags, View};
 
@@ -13,14 +14,14 @@ pub fn text(record: &Record) -> String {
         return layer7(l7);
     }
     let (_, both) = record.raw_ports();
-    let (kind, code) = ((both >> 8) as u8, both as u8);
+    let (kind, code) = (u32::from(both >> 8), u32::from(both & 0xff));
     match (record.family(), record.protocol()) {
         (0, _) => "Ethernet".to_owned(),
         (_, protocol::TCP) => format!("TCP Flags: {}", tcp_flags(TcpFlags(u16::from(record.tcp_flags())))),
         (_, protocol::UDP) => "UDP".to_owned(),
         (_, protocol::SCTP) => "SCTP".to_owned(),
-        (_, protocol::ICMP) => format!("ICMPv4 {}", icmp(ICMP4, kind, code)),
-        (_, protocol::ICMP6) => format!("ICMPv6 {}", icmp(ICMP6, kind, code)),
+        (_, protocol::ICMP) => format!("ICMPv4 {}", IcmpName::v4(kind, code)),
+        (_, protocol::ICMP6) => format!("ICMPv6 {}", IcmpName::v6(kind, code)),
         (_, protocol::VRRP) => "VRRP".to_owned(),
         (_, protocol::IGMP) => "IGMP".to_owned(),
         (4, _) => "IPv4".to_owned(),
@@ -105,98 +106,9 @@ pub fn source_file(code: u8) -> &'static str {
     NAMES.iter().find(|(file, _)| *file as u8 == code).map_or("unknown", |(_, name)| name)
 }
 
-/// A type's number, name, and the names of its codes where it has some.
-type IcmpWords = &'static [(u8, &'static str, &'static [&'static str])];
-
-const ICMP4: IcmpWords = &[
-    (0, "EchoReply", &[]),
-    (
-        3,
-        "DestinationUnreachable",
-        &[
-            "Net",
-            "Host",
-            "Protocol",
-            "Port",
-            "FragmentationNeeded",
-            "SourceRoutingFailed",
-            "NetUnknown",
-            "HostUnknown",
-            "SourceIsolated",
-            "NetAdminProhibited",
-            "HostAdminProhibited",
-            "NetTOS",
-            "HostTOS",
-            "CommAdminProhibited",
-            "HostPrecedence",
-            "PrecedenceCutoff",
-        ],
-    ),
-    (4, "SourceQuench", &[]),
-    (5, "Redirect", &["Net", "Host", "TOS+Net", "TOS+Host"]),
-    (8, "EchoRequest", &[]),
-    (9, "RouterAdvertisement", &[]),
-    (10, "RouterSolicitation", &[]),
-    (11, "TimeExceeded", &["TTLExceeded", "FragmentReassemblyTimeExceeded"]),
-    (12, "ParameterProblem", &["PointerIndicatesError", "MissingOption", "BadLength"]),
-    (13, "TimestampRequest", &[]),
-    (14, "TimestampReply", &[]),
-    (15, "InfoRequest", &[]),
-    (16, "InfoReply", &[]),
-    (17, "AddressMaskRequest", &[]),
-    (18, "AddressMaskReply", &[]),
-];
-
-const ICMP6: IcmpWords = &[
-    (
-        1,
-        "DestinationUnreachable",
-        &[
-            "NoRouteToDst",
-            "AdminProhibited",
-            "BeyondScopeOfSrc",
-            "AddressUnreachable",
-            "PortUnreachable",
-            "SrcAddressFailedPolicy",
-            "RejectRouteToDst",
-        ],
-    ),
-    (2, "PacketTooBig", &[]),
-    (3, "TimeExceeded", &["HopLimitExceeded", "FragmentReassemblyTimeExceeded"]),
-    (4, "ParameterProblem", &["ErroneousHeaderField", "UnrecognizedNextHeader", "UnrecognizedNextHeader"]),
-    (128, "EchoRequest", &[]),
-    (129, "EchoReply", &[]),
-    (133, "RouterSolicitation", &[]),
-    (134, "RouterAdvertisement", &[]),
-    (135, "NeighborSolicitation", &[]),
-    (136, "NeighborAdvertisement", &[]),
-    (137, "Redirect", &[]),
-];
-
-fn icmp(words: IcmpWords, kind: u8, code: u8) -> String {
-    let Some((_, name, codes)) = words.iter().find(|(number, ..)| *number == kind) else {
-        return format!("{kind}({code})");
-    };
-    match codes.get(usize::from(code)) {
-        Some(word) => format!("{name}({word})"),
-        None if codes.is_empty() && code == 0 => (*name).to_owned(),
-        None => format!("{name}(Code: {code})"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn icmp_is_told_in_words_where_there_are_some() {
-        assert_eq!(icmp(ICMP4, 8, 0), "EchoRequest");
-        assert_eq!(icmp(ICMP4, 8, 3), "EchoRequest(Code: 3)");
-        assert_eq!(icmp(ICMP4, 3, 3), "DestinationUnreachable(Port)");
-        assert_eq!(icmp(ICMP4, 3, 99), "DestinationUnreachable(Code: 99)");
-        assert_eq!(icmp(ICMP6, 1, 4), "DestinationUnreachable(PortUnreachable)");
-        assert_eq!(icmp(ICMP6, 200, 7), "200(7)");
-    }
 
     #[test]
     fn flags_stand_in_hubbles_order() {

@@ -68,8 +68,8 @@ pub struct Record {
     pub(crate) number: u64,
     pub(crate) source_ip: [u8; 16],
     pub(crate) destination_ip: [u8; 16],
-    /// Source before masquerading; zero where nothing was translated.
-    pub(crate) original_ip: [u8; 16],
+    /// Source that masquerading gives the packet; zero where it keeps its own.
+    pub(crate) translated_ip: [u8; 16],
     pub(crate) forward: Counter,
     pub(crate) reverse: Counter,
     pub(crate) node: Arc<Node>,
@@ -194,17 +194,17 @@ impl Record {
         (summary::source_file(self.told.file), self.told.line)
     }
 
-    /// Addresses as the packet carries them.
+    /// Addresses of the flow, before masquerading.
     pub fn addresses(&self) -> Option<(IpAddr, IpAddr)> {
         Some((self.address(self.source_ip)?, self.address(self.destination_ip)?))
     }
 
-    /// The source before masquerading, where it was translated.
-    pub fn original_source(&self) -> Option<IpAddr> {
-        self.address(self.original_ip).filter(|ip| !ip.is_unspecified())
+    /// The source that masquerading gives the packet, where it does.
+    pub fn translated_source(&self) -> Option<IpAddr> {
+        self.address(self.translated_ip).filter(|ip| !ip.is_unspecified())
     }
 
-    /// Ports as the packet carries them; for ICMP the second is type and code.
+    /// Ports of the flow, before masquerading; for ICMP the second is type and code.
     pub fn raw_ports(&self) -> (u16, u16) {
         (self.source_port, self.destination_port)
     }
@@ -278,13 +278,12 @@ impl View for Record {
 
     fn ip(&self) -> Option<Ip<'_>> {
         let (source, destination) = self.addresses()?;
-        let original = self.original_source();
         Some(Ip {
-            source: Address::Ip(original.unwrap_or(source)),
+            source: Address::Ip(source),
             destination: Address::Ip(destination),
             version: if self.told.family == 4 { flow::IpVersion::IPv4 } else { flow::IpVersion::IPv6 } as i32,
             encrypted: false,
-            source_xlated: if original.is_some() { Address::Ip(source) } else { Address::Text("") },
+            source_xlated: self.translated_source().map_or(Address::Text(""), Address::Ip),
         })
     }
 

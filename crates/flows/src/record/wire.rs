@@ -1,6 +1,6 @@
 //! A record as Hubble's message. What each field says is told in `docs/design/flows.md`.
 
-use nexin_abi::{Action, Direction, DropReason, Event, EventKind};
+use nexin_abi::{Action, Direction, DropReason, Event, EventKind, Observation};
 use nexin_hubble::flow::{self, TrafficDirection, Verdict};
 
 use super::shared::MatchType;
@@ -21,18 +21,26 @@ pub(super) fn verdict(told: &Told) -> Verdict {
     }
 }
 
-/// Of the flow for traces: that of the packet, turned round for replies, and unknown where tracking is.
+/// Of the flow for traces: where it was seen, turned round for replies, and unknown where tracking is.
 pub(super) fn direction(told: &Told) -> TrafficDirection {
-    let egress = told.direction == Direction::Egress;
-    if told.kind != EventKind::Trace {
-        return if egress { TrafficDirection::Egress } else { TrafficDirection::Ingress };
+    let egress = match told.kind {
+        EventKind::Trace => !comes_in(told.observation),
+        EventKind::Drop | EventKind::Verdict => told.direction == Direction::Egress,
+    };
+    let has = |flag| told.flags & flag != 0;
+    let is_trace = told.kind == EventKind::Trace;
+    if is_trace && !has(Event::REPLY_KNOWN) {
+        return TrafficDirection::Unknown;
     }
-    let reply = told.flags & Event::REPLY != 0;
-    match told.flags & Event::REPLY_KNOWN != 0 {
-        true if egress != reply => TrafficDirection::Egress,
-        true => TrafficDirection::Ingress,
-        false => TrafficDirection::Unknown,
-    }
+    if egress != (is_trace && has(Event::REPLY)) { TrafficDirection::Egress } else { TrafficDirection::Ingress }
+}
+
+/// Points that a packet passes on its way to a workload of this node.
+fn comes_in(observation: u8) -> bool {
+    use Observation::{FromHost, FromNetwork, FromOverlay, FromProxy, FromStack, ToEndpoint};
+    [ToEndpoint, FromProxy, FromHost, FromStack, FromOverlay, FromNetwork]
+        .iter()
+        .any(|point| *point as u8 == observation)
 }
 
 pub(super) fn match_type(record: &Record) -> MatchType {

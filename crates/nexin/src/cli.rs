@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    agent, bugtool, completion, ct, endpoint, identity, ipam, lab, map, monitor, policy, run, status,
+    agent, bugtool, completion, ct, endpoint, identity, ipam, lab, map, monitor, policy, relay, run, status,
 };
 use crate::output::Format;
 
@@ -67,6 +67,8 @@ pub(crate) enum Verb {
     Ct(ct::Ct),
     /// Drops, verdicts and traces as they happen
     Monitor(monitor::Monitor),
+    /// Answer Hubble's API for many nodes at one address
+    Relay(relay::Relay),
     /// Run a command as a workload of its own: network namespace, labels, policy
     Run(run::Run),
     /// The watcher of a `run`

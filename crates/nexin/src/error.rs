@@ -29,6 +29,8 @@ pub(crate) enum CliError {
     Settings(#[from] nexin_runtime::settings::SettingsError),
     #[error(transparent)]
     Daemon(#[from] nexin_agent::AgentError),
+    #[error(transparent)]
+    Relay(#[from] nexin_relay::RelayError),
 }
 
 impl CliError {

@@ -12,7 +12,7 @@ use clap::Parser;
 
 use cli::{Cli, Verb};
 use commands::{
-    Context, agent, bugtool, completion, ct, endpoint, identity, ipam, lab, map, monitor, policy, run, status,
+    Context, agent, bugtool, completion, ct, endpoint, identity, ipam, lab, map, monitor, policy, relay, run, status,
 };
 use error::{CliError, Result};
 use output::{Out, Paint, Style};
@@ -46,6 +46,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         // Builds a runtime of its own, with as many threads as it needs.
         return agent::agent(&context, args);
     }
+    if let Verb::Relay(args) = &cli.verb {
+        return relay::relay(&context, args);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| CliError::system("start the runtime", source))?;
     runtime.block_on(verb(&context, &cli.verb))
@@ -54,6 +57,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
 async fn verb(context: &Context, verb: &Verb) -> Result<ExitCode> {
     match verb {
         Verb::Agent(args) => return agent::agent(context, args),
+        Verb::Relay(args) => return relay::relay(context, args),
         Verb::Status(args) => return status::status(context, args).await,
         Verb::Doctor(_) => return status::doctor(context).await,
         Verb::Policy(args) => return policy::policy(context, args).await,

@@ -69,12 +69,16 @@ impl From<Refusal> for tonic::Status {
 }
 
 impl From<tonic::Status> for Refusal {
-    /// Of a call that found nobody: which step failed, instead of "transport error".
+    /// What the server said, or, of a call that found nobody or broke, which step failed instead of "transport error".
     fn from(status: tonic::Status) -> Self {
-        match connect_error(&status) {
-            Some(error) => Self::unavailable(error.to_string()),
-            None if status.message() == "transport error" => Self::new(status.code(), causes(&status)),
-            None => Self::new(status.code(), status.message()),
+        if let Some(error) = chain(&status).find_map(|error| error.downcast_ref::<ConnectError>()) {
+            return error.into();
+        }
+        // Only what this side made itself has a source. A broken connection is Go's "unavailable", whatever HTTP/2 calls it.
+        match (status.source().is_some(), status.code()) {
+            (false, code) => Self::new(code, status.message()),
+            (true, Code::Unknown | Code::Internal) => Self::unavailable(causes(&status)),
+            (true, code) => Self::new(code, causes(&status)),
         }
     }
 }
@@ -83,10 +87,6 @@ impl From<&ConnectError> for Refusal {
     fn from(error: &ConnectError) -> Self {
         Self::unavailable(error.to_string())
     }
-}
-
-fn connect_error(status: &tonic::Status) -> Option<&ConnectError> {
-    chain(status).find_map(|error| error.downcast_ref())
 }
 
 fn chain(status: &tonic::Status) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {

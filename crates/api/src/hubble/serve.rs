@@ -18,8 +18,8 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::server::{Connected, Router};
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_server::HealthServer;
-use tonic_health::server::HealthService;
 
+use super::health::HealthService;
 use super::service::observer::observer_server::{Observer, ObserverServer};
 use super::service::peer::peer_server::{Peer as PeerRpc, PeerServer};
 use super::{Answer, Answers, Health, Observe, Peers, Refusal};
@@ -65,11 +65,23 @@ pub async fn serve<O: Observe>(
     listeners: Vec<Listener>,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
+    let router = router(server, &stop)?;
+    run(router, listeners, stop).await
+}
+
+/// The health service alone, for probes that have no business with flows.
+pub async fn serve_health(health: Health, listener: Listener, stop: CancellationToken) -> Result<(), ServeError> {
+    let service = HealthServer::new(HealthService { health, stop: stop.clone() });
+    run(builder().add_service(service), vec![listener], stop).await
+}
+
+/// Serves until `stop`, lets calls end for [`GRACE`], and cuts what is left.
+async fn run(router: Router, listeners: Vec<Listener>, stop: CancellationToken) -> Result<(), ServeError> {
     let cut = CancellationToken::new();
     // Whoever drops this future must not leave connections behind.
     let _cut_at_end = cut.clone().drop_guard();
     let incoming = stream::select_all(listeners.into_iter().map(|listener| Box::pin(links(listener, cut.clone()))));
-    let mut serving = std::pin::pin!(router(server, &stop)?.serve_with_incoming_shutdown(incoming, stop.cancelled()));
+    let mut serving = std::pin::pin!(router.serve_with_incoming_shutdown(incoming, stop.cancelled()));
     tokio::select! {
         ended = serving.as_mut() => return Ok(ended?),
         () = stop.cancelled() => {}
@@ -81,20 +93,6 @@ pub async fn serve<O: Observe>(
     Ok(serving.await?)
 }
 
-/// The health service alone, for probes that have no business with flows.
-pub async fn serve_health(health: Health, listener: Listener, stop: CancellationToken) -> Result<(), ServeError> {
-    let cut = CancellationToken::new();
-    let _cut_at_end = cut.clone().drop_guard();
-    let service = HealthServer::new(HealthService::from_health_reporter(health.reporter));
-    let incoming = Box::pin(links(listener, cut.clone()));
-    let serving = builder().add_service(service).serve_with_incoming_shutdown(incoming, stop.cancelled());
-    tokio::select! {
-        ended = serving => Ok(ended?),
-        // Watchers never hang up.
-        () = stop.cancelled() => Ok(()),
-    }
-}
-
 fn builder() -> tonic::transport::Server {
     tonic::transport::Server::builder()
         .max_concurrent_streams(CALLS)
@@ -104,7 +102,7 @@ fn builder() -> tonic::transport::Server {
 
 fn router<O: Observe>(server: HubbleServer<O>, stop: &CancellationToken) -> Result<Router, ServeError> {
     let version = server.version_header;
-    let health = HealthServer::new(HealthService::from_health_reporter(server.health.reporter));
+    let health = HealthServer::new(HealthService { health: server.health, stop: stop.clone() });
     let observer = ObserverService { observer: Arc::new(server.observer), version, stop: stop.clone() };
     let peers = server.peers.map(|peers| PeerServer::new(PeerService { peers, version, stop: stop.clone() }));
     let reflection = || {
@@ -206,13 +204,13 @@ impl PeerRpc for PeerService {
 }
 
 /// Answers on their way out, until the server stops.
-struct Outgoing<T> {
+pub(super) struct Outgoing<T> {
     answers: Option<Answers<T>>,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl<T> Outgoing<T> {
-    fn new(answers: Answers<T>, stop: &CancellationToken) -> Self {
+    pub(super) fn new(answers: Answers<T>, stop: &CancellationToken) -> Self {
         Self { answers: Some(answers), stop: Box::pin(stop.clone().cancelled_owned()) }
     }
 }

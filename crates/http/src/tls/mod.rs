@@ -5,8 +5,6 @@ mod client;
 mod pem;
 mod reload;
 mod server;
-#[cfg(test)]
-mod tests;
 
 use std::io;
 use std::path::PathBuf;

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use nexin_agent::Settings;
-use nexin_runtime::settings::{Environment, Sources};
+use nexin_runtime::settings::Sources;
 
-use super::Context;
+use super::{Context, settings};
 use crate::error::Result;
 
 /// Read by hand: the flags follow from the settings' declarations.
@@ -26,51 +26,15 @@ enum Action {
     CleanUp,
 }
 
-fn flag(key: &str) -> String {
-    key.replace(['.', '_'], "-")
-}
-
 impl Args for Agent {
     fn augment_args(command: Command) -> Command {
-        let command = command
-            .arg(
-                Arg::new("config")
-                    .long("config")
-                    .value_name("FILE")
-                    .env("NEXIN_CONFIG")
-                    .value_parser(clap::value_parser!(PathBuf))
-                    .help("Settings file (TOML); flags and the environment go over it"),
-            )
-            .arg(
-                Arg::new("set")
-                    .long("set")
-                    .value_name("KEY=VALUE")
-                    .action(ArgAction::Append)
-                    .value_parser(super::endpoint::label)
-                    .help("Any setting by its key in the file, such as policy.audit=true"),
-            )
-            .arg(
-                Arg::new("show-settings")
-                    .long("show-settings")
-                    .action(ArgAction::SetTrue)
-                    .conflicts_with("clean-up")
-                    .help("Print the settings in force, and where each came from, and end"),
-            )
-            .arg(
-                Arg::new("clean-up")
-                    .long("clean-up")
-                    .action(ArgAction::SetTrue)
-                    .help("Remove what an agent with these settings left: links, routes, pinned maps, state; and end"),
-            );
-        Settings::fields().into_iter().fold(command, |command, field| {
-            command.arg(
-                Arg::new(field.key)
-                    .long(flag(field.key))
-                    .value_name("VALUE")
-                    .help_heading("Settings")
-                    .help(format!("{} [default: {}]", field.doc, field.default)),
-            )
-        })
+        settings::augment(command, Settings::fields(), None).arg(
+            Arg::new("clean-up")
+                .long("clean-up")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("show-settings")
+                .help("Remove what an agent with these settings left: links, routes, pinned maps, state; and end"),
+        )
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -87,19 +51,12 @@ impl FromArgMatches for Agent {
         {
             flags.push(("api.socket".to_owned(), socket.display().to_string()));
         }
-        flags.extend(matches.get_many::<(String, String)>("set").into_iter().flatten().cloned());
-        for field in Settings::fields() {
-            if let Some(value) = matches.get_one::<String>(field.key) {
-                flags.push((field.key.to_owned(), value.clone()));
-            }
-        }
         let action = match (matches.get_flag("show-settings"), matches.get_flag("clean-up")) {
             (true, _) => Action::Show,
             (_, true) => Action::CleanUp,
             _ => Action::Run,
         };
-        let file = matches.get_one("config").cloned();
-        Ok(Self { sources: Sources { file, environment: Environment::of_process(), flags }, action })
+        Ok(Self { sources: settings::sources(matches, Settings::fields(), flags), action })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
@@ -111,20 +68,7 @@ impl FromArgMatches for Agent {
 pub(crate) fn agent(context: &Context, args: &Agent) -> Result<ExitCode> {
     let loaded = Settings::load(&args.sources)?;
     match args.action {
-        Action::Show => {
-            let shown: Vec<(&str, &str, String)> = loaded
-                .origins
-                .iter()
-                .map(|(key, (value, origin))| (*key, value.as_str(), origin.to_string()))
-                .collect();
-            context.out.show(&shown, |style| {
-                let mut table = crate::output::Table::new(&["SETTING", "VALUE", "FROM"], "");
-                for (key, value, origin) in &shown {
-                    table.row([(*key).into(), (*value).into(), origin.as_str().into()]);
-                }
-                table.render(style)
-            })?;
-        }
+        Action::Show => settings::show(context, &loaded)?,
         Action::CleanUp => {
             let report = nexin_agent::cleanup(&loaded.settings)?;
             context.out.text(&format!(

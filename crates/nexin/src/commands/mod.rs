@@ -11,7 +11,9 @@ pub(crate) mod lab;
 pub(crate) mod map;
 pub(crate) mod monitor;
 pub(crate) mod policy;
+pub(crate) mod relay;
 pub(crate) mod run;
+mod settings;
 pub(crate) mod status;
 
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! Compiles the `.proto` texts without protoc (the build needs nothing but Rust) and writes their JSON code.
+//! Compiles the `.proto` texts without protoc (the build needs nothing but Rust) and writes the code that knows
+//! their fields: JSON, looking by name, copying by path.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -6,6 +7,10 @@ use std::{env, fs};
 
 #[path = "build/json.rs"]
 mod json;
+#[path = "build/names.rs"]
+mod names;
+#[path = "build/reflect.rs"]
+mod reflect;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
@@ -16,7 +21,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     fs::write(out.join("descriptor.bin"), compiler.encode_file_descriptor_set())?;
     let set = compiler.file_descriptor_set();
-    fs::write(out.join("json.rs"), json::generate(&set)?)?;
+    let (messages, enums) = names::all(&set);
+    fs::write(out.join("json.rs"), json::generate(&messages)?)?;
+    fs::write(out.join("reflect.rs"), reflect::generate(&messages, &enums)?)?;
     prost_build::Config::new().compile_fds(set)?;
     Ok(())
 }

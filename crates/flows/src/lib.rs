@@ -5,6 +5,7 @@ mod document;
 pub mod event;
 pub mod filter;
 pub mod export;
+pub mod mask;
 pub mod metrics;
 pub mod query;
 pub mod record;

@@ -3,123 +3,21 @@
 
 use std::fmt::Write as _;
 
-use heck::{ToSnakeCase as _, ToUpperCamelCase as _};
-use prost_types::field_descriptor_proto::{Label, Type};
-use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
+use prost_types::DescriptorProto;
+use prost_types::field_descriptor_proto::Type;
 
-const OURS: [&str; 4] = ["flow", "observer", "peer", "relay"];
+use crate::names::{Field, Message, json_name, path, wrapped};
 
 /// The text of a Rust file to be included.
-pub(crate) fn generate(set: &FileDescriptorSet) -> Result<String, std::fmt::Error> {
+pub(crate) fn generate(messages: &[Message<'_>]) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
-    let mut names = Vec::new();
-    for file in set.file.iter().filter(|file| OURS.contains(&file.package())) {
-        for message in &file.message_type {
-            self::message(&mut out, message, file.package(), &mut names)?;
-        }
+    for message in messages {
+        writer(&mut out, &message.full, &message.fields)?;
+        reader(&mut out, &message.full, message.proto, &message.fields)?;
     }
+    let names: Vec<&str> = messages.iter().map(|message| message.full.as_str()).collect();
     registry(&mut out, &names)?;
     Ok(out)
-}
-
-fn message(
-    out: &mut String,
-    message: &DescriptorProto,
-    scope: &str,
-    names: &mut Vec<String>,
-) -> Result<(), std::fmt::Error> {
-    let full = format!("{scope}.{}", message.name());
-    for nested in &message.nested_type {
-        self::message(out, nested, &full, names)?;
-    }
-    let fields: Vec<Field<'_>> = message.field.iter().map(|field| Field::new(message, &full, field)).collect();
-    writer(out, &full, &fields)?;
-    reader(out, &full, message, &fields)?;
-    names.push(full);
-    Ok(())
-}
-
-// === fields ===
-
-struct Field<'a> {
-    proto: &'a FieldDescriptorProto,
-    /// Identifier in Rust, of the field or of the oneof that holds it.
-    ident: String,
-    /// Path of the variant and number of the oneof.
-    variant: Option<(String, i32)>,
-}
-
-impl<'a> Field<'a> {
-    fn new(message: &'a DescriptorProto, full: &str, proto: &'a FieldDescriptorProto) -> Self {
-        let (ident, variant) = match proto.oneof_index {
-            Some(number) => {
-                let name = message.oneof_decl[number as usize].name();
-                let variant = format!("{}::{}::{}", module(full), camel(name), camel(proto.name()));
-                (snake(name), Some((variant, number)))
-            }
-            None => (snake(proto.name()), None),
-        };
-        Self { proto, ident, variant }
-    }
-
-    fn repeated(&self) -> bool {
-        self.proto.label() == Label::Repeated
-    }
-
-    /// The function of `put` that writes a value, and whether it takes a reference.
-    fn put(&self) -> String {
-        match self.proto.r#type() {
-            Type::String => "put::string(v, out)".to_owned(),
-            Type::Bool => "put::boolean(*v, out)".to_owned(),
-            Type::Uint32 | Type::Int32 => "put::small(i64::from(*v), out)".to_owned(),
-            Type::Uint64 => "put::unsigned(*v, out)".to_owned(),
-            Type::Int64 => "put::signed(*v, out)".to_owned(),
-            Type::Double => "put::double(*v, out)".to_owned(),
-            Type::Enum => {
-                let path = path(self.proto.type_name());
-                format!("put::enumeration({path}::try_from(*v).ok().as_ref().map({path}::as_str_name), *v, out)")
-            }
-            Type::Message => match wrapped(self.proto.type_name()) {
-                Some("bool") => "put::boolean(*v, out)".to_owned(),
-                Some(_) => "put::small(i64::from(*v), out)".to_owned(),
-                None => "Json::write(v, out)".to_owned(),
-            },
-            other => unreachable!("Hubble's messages hold no {other:?}"),
-        }
-    }
-
-    /// The method of `Reader` that reads one value.
-    fn take(&self) -> String {
-        let name = json_name(self.proto);
-        match self.proto.r#type() {
-            Type::String => format!("r.string(\"{name}\")?"),
-            Type::Bool => format!("r.boolean(\"{name}\")?"),
-            Type::Uint32 => format!("r.uint32(\"{name}\")?"),
-            Type::Int32 => format!("r.int32(\"{name}\")?"),
-            Type::Uint64 => format!("r.uint64(\"{name}\")?"),
-            Type::Int64 => format!("r.int64(\"{name}\")?"),
-            Type::Double => format!("r.double(\"{name}\")?"),
-            Type::Enum => {
-                let path = path(self.proto.type_name());
-                format!("r.enumeration(\"{name}\", |name| {path}::from_str_name(name).map(i32::from))?")
-            }
-            Type::Message => match wrapped(self.proto.type_name()) {
-                Some("bool") => "r.boolean(\"value\")?".to_owned(),
-                Some(kind) => format!("r.{kind}(\"value\")?"),
-                None => "r.message()?".to_owned(),
-            },
-            other => unreachable!("Hubble's messages hold no {other:?}"),
-        }
-    }
-}
-
-fn wrapped(type_name: &str) -> Option<&'static str> {
-    match type_name {
-        ".google.protobuf.BoolValue" => Some("bool"),
-        ".google.protobuf.UInt32Value" => Some("uint32"),
-        ".google.protobuf.Int32Value" => Some("int32"),
-        _ => None,
-    }
 }
 
 // === writing ===
@@ -130,7 +28,7 @@ fn writer(out: &mut String, full: &str, fields: &[Field<'_>]) -> std::fmt::Resul
     let mut oneofs = Vec::new();
     for field in fields {
         let key = format!("out.extend_from_slice(b\",\\\"{}\\\":\");", field.proto.name());
-        let (ident, put) = (&field.ident, field.put());
+        let (ident, write) = (&field.ident, put(field));
         match &field.variant {
             Some((_, number)) => {
                 if oneofs.contains(number) {
@@ -145,19 +43,19 @@ fn writer(out: &mut String, full: &str, fields: &[Field<'_>]) -> std::fmt::Resul
                         let name = other.proto.name();
                         writeln!(out, "            Some({variant}(v)) => {{")?;
                         writeln!(out, "                out.extend_from_slice(b\",\\\"{name}\\\":\");")?;
-                        writeln!(out, "                {};\n            }}", other.put())?;
+                        writeln!(out, "                {};\n            }}", put(other))?;
                     }
                 }
                 writeln!(out, "        }}")?;
             }
             None if field.repeated() => {
                 writeln!(out, "        if !self.{ident}.is_empty() {{\n            {key}")?;
-                writeln!(out, "            put::list(&self.{ident}, out, |v, out| {put});\n        }}")?;
+                writeln!(out, "            put::list(&self.{ident}, out, |v, out| {write});\n        }}")?;
             }
             None if field.proto.r#type() == Type::Message => {
                 writeln!(
                     out,
-                    "        if let Some(v) = &self.{ident} {{\n            {key}\n            {put};\n        }}"
+                    "        if let Some(v) = &self.{ident} {{\n            {key}\n            {write};\n        }}"
                 )?;
             }
             None => {
@@ -168,7 +66,7 @@ fn writer(out: &mut String, full: &str, fields: &[Field<'_>]) -> std::fmt::Resul
                     _ => format!("self.{ident} == 0"),
                 };
                 writeln!(out, "        if !({unset}) {{\n            {key}\n            let v = &self.{ident};")?;
-                writeln!(out, "            {put};\n        }}")?;
+                writeln!(out, "            {write};\n        }}")?;
             }
         }
     }
@@ -193,7 +91,7 @@ fn reader(out: &mut String, full: &str, message: &DescriptorProto, fields: &[Fie
     writeln!(out, "    fn read_field(&mut self, field: u8, {reader}: &mut Reader<'_>) -> Result<(), ReadError> {{")?;
     writeln!(out, "        match field {{")?;
     for (index, field) in fields.iter().enumerate() {
-        let (ident, take) = (&field.ident, field.take());
+        let (ident, take) = (&field.ident, take(field));
         let set = match &field.variant {
             Some((variant, _)) => format!("self.{ident} = Some({variant}({take}))"),
             None if field.proto.r#type() == Type::Enum && field.repeated() => {
@@ -209,7 +107,7 @@ fn reader(out: &mut String, full: &str, message: &DescriptorProto, fields: &[Fie
     writeln!(out, "            _ => {{}}\n        }}\n        Ok(())\n    }}\n}}\n")
 }
 
-fn registry(out: &mut String, names: &[String]) -> std::fmt::Result {
+fn registry(out: &mut String, names: &[&str]) -> std::fmt::Result {
     writeln!(out, "/// Writes what `value` encodes in the JSON of the message of that name.")?;
     writeln!(
         out,
@@ -229,45 +127,50 @@ fn registry(out: &mut String, names: &[String]) -> std::fmt::Result {
     writeln!(out, "        _ => return None,\n    }})\n}}")
 }
 
-// === names, as prost makes them ===
+// === values ===
 
-fn snake(name: &str) -> String {
-    match name.to_snake_case().as_str() {
-        "type" => "r#type".to_owned(),
-        other => other.to_owned(),
-    }
-}
-
-fn camel(name: &str) -> String {
-    name.to_upper_camel_case()
-}
-
-/// Path of the type of a full name, with or without the leading dot.
-fn path(full: &str) -> String {
-    let full = full.trim_start_matches('.');
-    match full.strip_prefix("google.protobuf.") {
-        Some(name) => format!("prost_types::{name}"),
-        None => match full.rsplit_once('.') {
-            Some((scope, name)) => format!("{}::{}", module(scope), camel(name)),
-            None => camel(full),
-        },
-    }
-}
-
-fn module(full: &str) -> String {
-    full.split('.').fold("crate".to_owned(), |path, part| format!("{path}::{}", snake(part)))
-}
-
-fn json_name(field: &FieldDescriptorProto) -> String {
-    let mut out = String::new();
-    let mut upper = false;
-    for c in field.name().chars() {
-        if c == '_' {
-            upper = true;
-        } else {
-            out.extend(if upper { c.to_uppercase().next() } else { Some(c) });
-            upper = false;
+/// The function of `put` that writes a value.
+fn put(field: &Field<'_>) -> String {
+    match field.proto.r#type() {
+        Type::String => "put::string(v, out)".to_owned(),
+        Type::Bool => "put::boolean(*v, out)".to_owned(),
+        Type::Uint32 | Type::Int32 => "put::small(i64::from(*v), out)".to_owned(),
+        Type::Uint64 => "put::unsigned(*v, out)".to_owned(),
+        Type::Int64 => "put::signed(*v, out)".to_owned(),
+        Type::Double => "put::double(*v, out)".to_owned(),
+        Type::Enum => {
+            let path = path(field.proto.type_name());
+            format!("put::enumeration({path}::try_from(*v).ok().as_ref().map({path}::as_str_name), *v, out)")
         }
+        Type::Message => match wrapped(field.proto.type_name()) {
+            Some("bool") => "put::boolean(*v, out)".to_owned(),
+            Some(_) => "put::small(i64::from(*v), out)".to_owned(),
+            None => "Json::write(v, out)".to_owned(),
+        },
+        other => unreachable!("Hubble's messages hold no {other:?}"),
     }
-    out
+}
+
+/// The method of `Reader` that reads one value.
+fn take(field: &Field<'_>) -> String {
+    let name = json_name(field.proto);
+    match field.proto.r#type() {
+        Type::String => format!("r.string(\"{name}\")?"),
+        Type::Bool => format!("r.boolean(\"{name}\")?"),
+        Type::Uint32 => format!("r.uint32(\"{name}\")?"),
+        Type::Int32 => format!("r.int32(\"{name}\")?"),
+        Type::Uint64 => format!("r.uint64(\"{name}\")?"),
+        Type::Int64 => format!("r.int64(\"{name}\")?"),
+        Type::Double => format!("r.double(\"{name}\")?"),
+        Type::Enum => {
+            let path = path(field.proto.type_name());
+            format!("r.enumeration(\"{name}\", |name| {path}::from_str_name(name).map(i32::from))?")
+        }
+        Type::Message => match wrapped(field.proto.type_name()) {
+            Some("bool") => "r.boolean(\"value\")?".to_owned(),
+            Some(kind) => format!("r.{kind}(\"value\")?"),
+            None => "r.message()?".to_owned(),
+        },
+        other => unreachable!("Hubble's messages hold no {other:?}"),
+    }
 }

@@ -2,6 +2,7 @@
 //! Nothing here knows what a message means.
 
 pub mod json;
+pub mod reflect;
 
 // Names, deprecations and sizes are the wire format's own.
 #[allow(clippy::all, deprecated, unreachable_pub, rust_2018_idioms)]

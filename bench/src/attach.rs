@@ -12,7 +12,7 @@ use nexin_testbed::{Namespace, Node, Result, fail, program};
 use serde_json::{Value, json};
 
 use crate::{
-    report::{Line, Table},
+    report::{Line, SLACK, Table},
     rounds::{Series, order},
 };
 
@@ -67,12 +67,13 @@ impl Figures {
 
 fn table(title: &str, names: &[&str], figures: &[Figures]) -> Table {
     let base = &figures[0];
-    let line = |(name, own): (&&str, &Figures)| Line {
-        name: (*name).to_owned(),
-        value: own.p50.spread(),
-        ratio: Some(own.p50.over(&base.p50).spread()),
-        tail: Some(own.p99.over(&base.p99).spread()),
-        over_router: None,
+    let line = |(name, own): (&&str, &Figures)| {
+        let line = Line::new(*name, &own.p50).over(&own.p50, &base.p50).tail(&own.p99, &base.p99);
+        match *name {
+            "nexin-cni" => line.at_most("ratio", 1.3, SLACK, own.p50.over(&base.p50).spread()),
+            "POST /v1/endpoints" => line.at_most("p99 ms", 25.0, SLACK, own.p99.spread()),
+            _ => line,
+        }
     };
     let lines = names.iter().zip(figures).map(line).collect();
     Table {

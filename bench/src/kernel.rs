@@ -25,7 +25,7 @@ use nexin_packet::build::{Spec, Transport};
 use nexin_testbed::{Result, fail, tool};
 
 use crate::{
-    report::{Line, Table},
+    report::{Line, SLACK, Table},
     rounds::Series,
 };
 
@@ -223,7 +223,7 @@ pub(crate) fn measure(floor: &Path, rounds: usize) -> Result<Vec<Table>> {
                 known = count;
                 let series = series(&bed, v6, count, rounds)?;
                 let title = format!("prog test run, IPv{}, {count} flows", if v6 { 6 } else { 4 });
-                tables.push(table(title, &series));
+                tables.push(table(title, &series, count));
             }
         }
         remove_devices()?;
@@ -244,13 +244,19 @@ fn series(bed: &Bed, v6: bool, count: usize, rounds: usize) -> Result<Vec<Series
     Ok(series)
 }
 
-fn table(title: String, series: &[Series]) -> Table {
-    let lines = PROGRAMS.iter().zip(series).map(|((name, _), own)| Line {
-        name: (*name).to_owned(),
-        value: own.spread(),
-        ratio: Some(own.over(&series[0]).spread()),
-        tail: None,
-        over_router: None,
+fn table(title: String, series: &[Series], flows: usize) -> Table {
+    let (floor, full) = (&series[0], &series[1]);
+    let lines = PROGRAMS.iter().zip(series).map(|((name, _), own)| {
+        let line = Line::new(*name, own).over(own, floor);
+        if name.starts_with("floor") {
+            return line;
+        }
+        line.at_most("ratio", if flows == 1 { 1.3 } else { 1.1 }, SLACK, own.over(floor).spread()).at_most(
+            "to floor_full",
+            1.0,
+            SLACK,
+            own.over(full).spread(),
+        )
     });
     Table { title, unit: "ns".to_owned(), lines: lines.collect() }
 }
@@ -264,13 +270,8 @@ fn growth(floor: &[u8], rounds: usize) -> Result<Table> {
         bed.open(false, 0, 1)?;
         let own = series(&bed, false, 1, rounds)?.swap_remove(2);
         let first = base.get_or_insert_with(|| own.clone());
-        lines.push(Line {
-            name: format!("from_workload, {identities} identities, {prefixes} CIDRs"),
-            value: own.spread(),
-            ratio: Some(own.over(first).spread()),
-            tail: None,
-            over_router: None,
-        });
+        let name = format!("from_workload, {identities} identities, {prefixes} CIDRs");
+        lines.push(Line::new(name, &own).over(&own, first).at_most("ratio", 1.05, SLACK, own.over(first).spread()));
         remove_devices()?;
     }
     Ok(Table { title: "growth of tables".to_owned(), unit: "ns".to_owned(), lines })

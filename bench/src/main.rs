@@ -3,12 +3,15 @@
 
 mod attach;
 mod control;
+mod forward;
 mod kernel;
 mod load;
 mod machine;
 mod paths;
 mod report;
+mod resolve;
 mod rounds;
+mod scale;
 mod wire;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
@@ -25,8 +28,14 @@ pub(crate) enum Row {
     Kernel,
     /// B15 in part: a container's wait for its network, beside the reference CNI plugins.
     Attach,
-    /// B14 and B15 in part: changes, starts and memory with 250 workloads.
+    /// B14 and B15 in part: changes, starts and memory with 250 workloads, and with 10,000 identities.
     Control,
+    /// B5 and B6: forwarding on one core beside routers and firewalls of 10 and 10,000 rules.
+    Forward,
+    /// B6: round trips and connections through firewalls of 10,000 rules.
+    Rules,
+    /// B14 in part: the policy engine alone.
+    Engine,
 }
 
 #[derive(Parser)]
@@ -83,11 +92,25 @@ fn measure(arguments: &Arguments) -> Result {
     let wants = |row| all || arguments.rows.contains(&row);
     let mut report = report::Report::new(machine::describe()?);
     if wants(Row::Wire) {
-        report.add(wire::measure(arguments.rounds, &arguments.paths, &arguments.loads)?);
+        let wants = |path: &paths::Path| {
+            let asked = &arguments.paths;
+            asked.is_empty() || *path <= paths::Path::Router || asked.contains(path)
+        };
+        let paths: Vec<_> = paths::Path::WIRE.into_iter().filter(wants).collect();
+        report.add(wire::measure("", arguments.rounds, &paths, &arguments.loads)?);
+    }
+    if wants(Row::Rules) {
+        let loads = [load::Kind::TcpRr, load::Kind::TcpCrr];
+        report.add(wire::measure(" through large firewalls", arguments.rounds, &paths::Path::RULES, &loads)?);
     }
     if wants(Row::Kernel) {
-        let Some(floor) = &arguments.floor else { fail!("the kernel row needs --floor OBJECT; ./x bench builds it") };
-        report.add(kernel::measure(floor, arguments.rounds)?);
+        report.add(kernel::measure(floor(arguments)?, arguments.rounds)?);
+    }
+    if wants(Row::Forward) {
+        report.add(forward::measure(floor(arguments)?, arguments.rounds, &arguments.paths)?);
+    }
+    if wants(Row::Engine) {
+        report.add(resolve::measure()?);
     }
     if wants(Row::Control) {
         report.add(control::measure()?);
@@ -103,4 +126,11 @@ fn measure(arguments: &Arguments) -> Result {
         std::fs::write(path, serde_json::to_string_pretty(&report)? + "\n")?;
     }
     Ok(())
+}
+
+fn floor(arguments: &Arguments) -> Result<&std::path::Path> {
+    match &arguments.floor {
+        Some(floor) => Ok(floor),
+        None => fail!("this row needs --floor OBJECT; ./x bench builds it"),
+    }
 }

@@ -1,7 +1,7 @@
 //! The ways from a client to a server that are compared. Each is a set of namespaces with a server running in it.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     process::{Child, Command, Stdio},
 };
 
@@ -21,13 +21,33 @@ pub(crate) enum Path {
     Bridge,
     /// A router with conntrack and a set of 1,000 addresses.
     NftSet,
+    /// The same with 10,000.
+    NftSetLarge,
+    /// A router that asks 10 rules one after the other.
+    NftFew,
+    /// The same with 10,000.
+    NftMany,
     Nexin,
     NexinV6,
+    /// The server's policy has 10,000 more rules, each about a prefix of its own.
+    NexinMany,
 }
 
+/// Rules, or addresses in a set, of a large firewall.
+const MANY: usize = 10_000;
+
 impl Path {
-    pub(crate) const ALL: [Self; 7] =
+    /// Those of the round trips, connections and streams.
+    pub(crate) const WIRE: [Self; 7] =
         [Self::Veth, Self::Router, Self::RouterConntrack, Self::Bridge, Self::NftSet, Self::Nexin, Self::NexinV6];
+
+    /// Firewalls, small and large.
+    pub(crate) const RULES: [Self; 6] =
+        [Self::Veth, Self::Router, Self::NftSetLarge, Self::NftMany, Self::Nexin, Self::NexinMany];
+
+    pub(crate) fn is_nexin(self) -> bool {
+        matches!(self, Self::Nexin | Self::NexinV6 | Self::NexinMany)
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -36,8 +56,12 @@ impl Path {
             Self::RouterConntrack => "router + nf_conntrack",
             Self::Bridge => "Linux bridge",
             Self::NftSet => "nft conntrack + set",
+            Self::NftSetLarge => "nft conntrack + set of 10,000",
+            Self::NftFew => "nft, 10 rules",
+            Self::NftMany => "nft, 10,000 rules",
             Self::Nexin => "Nexin, IPv4",
             Self::NexinV6 => "Nexin, IPv6",
+            Self::NexinMany => "Nexin, 10,000 rules",
         }
     }
 }
@@ -48,14 +72,53 @@ pub(crate) struct Built {
     pub(crate) client: std::path::PathBuf,
     pub(crate) server: IpAddr,
     _process: Process,
-    _parts: Parts,
+    parts: Parts,
 }
 
 /// What keeps a path alive.
 enum Parts {
-    Linux { _namespaces: Vec<Namespace> },
-    Nexin { _workloads: [Workload; 2], _node: Box<Node> },
+    /// Client and server last.
+    Linux(Vec<Namespace>),
+    Nexin {
+        workloads: [Workload; 2],
+        node: Box<Node>,
+    },
 }
+
+/// Where a path's packets come from, pass, and end.
+pub(crate) struct Hop<'a> {
+    pub(crate) client: &'a Namespace,
+    pub(crate) source: IpAddr,
+    pub(crate) middle: &'a Namespace,
+    /// The middle's device towards the client.
+    pub(crate) device: &'a str,
+    pub(crate) server: &'a Namespace,
+}
+
+impl Built {
+    /// `None` where nothing is between client and server.
+    pub(crate) fn hop(&self) -> Option<Hop<'_>> {
+        match &self.parts {
+            Parts::Linux(namespaces) => match &namespaces[..] {
+                [middle, client, server] => Some(Hop { client, source: CLIENT.into(), middle, device: "left", server }),
+                _ => None,
+            },
+            Parts::Nexin { workloads: [client, server], node } => {
+                let source = if self.server.is_ipv4() { client.v4.into() } else { client.v6.into() };
+                Some(Hop {
+                    client: &client.ns,
+                    source,
+                    middle: &node.ns,
+                    device: &client.host_interface,
+                    server: &server.ns,
+                })
+            }
+        }
+    }
+}
+
+/// The client's address on Linux paths.
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
 
 /// A server, killed with its path.
 struct Process(Child);
@@ -91,7 +154,7 @@ spec:
 
 pub(crate) fn build(path: Path) -> Result<Built> {
     match path {
-        Path::Nexin | Path::NexinV6 => nexin(path),
+        _ if path.is_nexin() => nexin(path),
         _ => linux(path),
     }
 }
@@ -131,13 +194,7 @@ fn linux(path: Path) -> Result<Built> {
     let (client_path, process) = (client.path(), start(&server)?);
     wait(&client, to.into())?;
     namespaces.extend([client, server]);
-    Ok(Built {
-        path,
-        client: client_path,
-        server: to.into(),
-        _process: process,
-        _parts: Parts::Linux { _namespaces: namespaces },
-    })
+    Ok(Built { path, client: client_path, server: to.into(), _process: process, parts: Parts::Linux(namespaces) })
 }
 
 /// Rules of the filtering routers.
@@ -147,8 +204,17 @@ fn nft(router: &Namespace, path: Path) -> Result {
             "table ip t { chain c { type filter hook forward priority 0; ct state established,related accept; ct state new accept; }; }"
                 .to_owned()
         }
-        Path::NftSet => {
-            let others: Vec<_> = (0..1000).map(|i| format!("10.9.{}.{}", i / 250, i % 250)).collect();
+        Path::NftFew | Path::NftMany => {
+            let count = if path == Path::NftFew { 10 } else { MANY };
+            let rule = |i| format!("ip saddr {} drop; ", stranger(i));
+            format!(
+                "table ip t {{ chain c {{ type filter hook forward priority 0; {} }}; }}",
+                (0..count).map(rule).collect::<String>()
+            )
+        }
+        Path::NftSet | Path::NftSetLarge => {
+            let count = if path == Path::NftSet { 1000 } else { MANY };
+            let others: Vec<_> = (0..count).map(stranger).collect();
             format!(
                 "table ip t {{ set s {{ type ipv4_addr; elements = {{ 10.1.0.1, {} }}; }}; chain c {{ type filter hook forward priority 0; policy drop; ct state established,related accept; ip saddr @s accept; }}; }}",
                 others.join(", ")
@@ -161,11 +227,40 @@ fn nft(router: &Namespace, path: Path) -> Result {
     router.tool(&format!("nft -f {file}")).map(drop)
 }
 
+/// An address that nobody here has.
+fn stranger(number: usize) -> String {
+    format!("10.9.{}.{}", number / 250, number % 250)
+}
+
+/// Rules that let strangers in to the server.
+fn many() -> String {
+    let rule = |i| {
+        format!(
+            "  - {{fromCIDR: [{}/32], toPorts: [{{ports: [{{port: '{}', protocol: TCP}}]}}]}}\n",
+            stranger(i),
+            1000 + i
+        )
+    };
+    format!(
+        "apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {{name: many, namespace: default}}
+spec:
+  endpointSelector: {{matchLabels: {{app: server}}}}
+  ingress:
+{}",
+        (0..MANY).map(rule).collect::<String>()
+    )
+}
+
 fn nexin(path: Path) -> Result<Built> {
     let node = Node::up(&format!("{path:?}").to_lowercase())?;
     node.apply("bench.yaml", POLICIES)?;
+    if path == Path::NexinMany {
+        node.apply("many.yaml", &many())?;
+    }
     let (client, server) = (node.workload("client", "app=client")?, node.workload("server", "app=server")?);
-    let to: IpAddr = if path == Path::Nexin { server.v4.into() } else { server.v6.into() };
+    let to: IpAddr = if path == Path::NexinV6 { server.v6.into() } else { server.v4.into() };
     let process = start(&server.ns)?;
     wait(&client.ns, to)?;
     Ok(Built {
@@ -173,7 +268,7 @@ fn nexin(path: Path) -> Result<Built> {
         client: client.ns.path(),
         server: to,
         _process: process,
-        _parts: Parts::Nexin { _workloads: [client, server], _node: Box::new(node) },
+        parts: Parts::Nexin { workloads: [client, server], node: Box::new(node) },
     })
 }
 

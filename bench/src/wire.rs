@@ -7,8 +7,8 @@ use nexin_testbed::{Result, Tool, fail};
 use crate::{
     load::{Figures, Kind},
     paths::{self, Built, PORT, Path},
-    report::{Line, Table},
-    rounds::{Series, order},
+    report::{CONNECTION_SLACK, Line, SLACK, Table},
+    rounds::{Series, Spread, order},
 };
 
 /// Load, its name, transactions (milliseconds for the stream), unit, and what a value is divided by to get there.
@@ -19,11 +19,10 @@ const LOADS: [(Kind, &str, usize, &str, f64); 4] = [
     (Kind::Stream, "stream", 500, "Gb/s", 1e9),
 ];
 
-/// The baseline comes first, whatever is asked for.
-pub(crate) fn measure(rounds: usize, wanted: &[Path], loads: &[Kind]) -> Result<Vec<Table>> {
+/// `wanted` begins with the baseline and the router. `title` is added to the names of the loads.
+pub(crate) fn measure(title: &str, rounds: usize, wanted: &[Path], loads: &[Kind]) -> Result<Vec<Table>> {
     let loads: Vec<_> = LOADS.into_iter().filter(|load| loads.is_empty() || loads.contains(&load.0)).collect();
-    let wants = |path: &Path| wanted.is_empty() || *path <= Path::Router || wanted.contains(path);
-    let built = Path::ALL.into_iter().filter(wants).map(paths::build).collect::<Result<Vec<_>>>()?;
+    let built = wanted.iter().copied().map(paths::build).collect::<Result<Vec<_>>>()?;
     let mut p50 = vec![vec![Series::default(); built.len()]; loads.len()];
     let mut p99 = p50.clone();
     for round in 0..rounds {
@@ -41,19 +40,44 @@ pub(crate) fn measure(rounds: usize, wanted: &[Path], loads: &[Kind]) -> Result<
         .enumerate()
         .map(|(number, (kind, name, _, unit, _))| {
             let lines = built.iter().enumerate().map(|(path, built)| {
-                let ratio = p50[number][path].over(&p50[number][0]);
-                let tail = p99[number][path].over(&p99[number][0]);
-                Line {
-                    name: built.path.name().to_owned(),
-                    value: p50[number][path].spread(),
-                    ratio: Some(ratio.spread()),
-                    tail: (*kind != Kind::Stream).then(|| tail.spread()),
-                    over_router: (built.path >= Path::Router).then(|| p50[number][path].over(&p50[number][1]).spread()),
+                let (own, base) = (&p50[number][path], &p50[number][0]);
+                let mut line = Line::new(built.path.name(), own).over(own, base);
+                if *kind != Kind::Stream {
+                    line = line.tail(&p99[number][path], &p99[number][0]);
                 }
+                if built.path >= Path::Router {
+                    line = line.against_router(own, &p50[number][1]);
+                }
+                if built.path == Path::NexinMany
+                    && let Some(few) = wanted.iter().position(|path| *path == Path::Nexin)
+                    && let Some(set) = wanted.iter().position(|path| *path == Path::NftSetLarge)
+                {
+                    let (few, set) = (own.over(&p50[number][few]).spread(), own.over(&p50[number][set]).spread());
+                    let slack = if *kind == Kind::TcpCrr { CONNECTION_SLACK } else { SLACK };
+                    line = line.at_most("to few rules", 1.05, slack, few).at_most("to nft set", 1.0, slack, set);
+                } else if built.path.is_nexin() {
+                    let tail = p99[number][path].over(&p99[number][0]).spread();
+                    line = goals(line, *kind, own.over(base).spread(), tail, own.over(&p50[number][1]).spread());
+                }
+                line
             });
-            Table { title: (*name).to_owned(), unit: (*unit).to_owned(), lines: lines.collect() }
+            Table { title: format!("{name}{title}"), unit: (*unit).to_owned(), lines: lines.collect() }
         })
         .collect())
+}
+
+/// What Nexin's line is meant to show.
+fn goals(line: Line, kind: Kind, ratio: Spread, tail: Spread, to_router: Spread) -> Line {
+    match kind {
+        Kind::TcpRr | Kind::UdpRr => line
+            .at_most("ratio", 1.12, SLACK, ratio)
+            .at_most("to router", 0.97, SLACK, to_router)
+            .at_most("p99", 1.15, CONNECTION_SLACK, tail),
+        Kind::TcpCrr => {
+            line.at_most("ratio", 1.22, CONNECTION_SLACK, ratio).at_most("p99", 1.25, CONNECTION_SLACK, tail)
+        }
+        Kind::Stream => line.at_least("ratio", 0.92, ratio),
+    }
 }
 
 /// One load on one path, by a process in the client's namespace.

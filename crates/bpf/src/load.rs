@@ -122,9 +122,12 @@ impl Loader {
         let mut ebpf = loader.load(object).map_err(|e| Error::Object(Box::new(e)))?;
         let mut programs = BTreeMap::new();
         for (name, program) in ebpf.programs_mut() {
-            let aya::programs::Program::SchedClassifier(classifier) = program else { continue };
-            classifier.load().map_err(|e| verifier_error(name, e))?;
-            let fd = classifier.fd().map_err(|e| verifier_error(name, e))?;
+            let loaded = match program {
+                aya::programs::Program::SchedClassifier(classifier) => classifier.load().and_then(|()| classifier.fd()),
+                aya::programs::Program::Xdp(xdp) => xdp.load().and_then(|()| xdp.fd()),
+                _ => continue,
+            };
+            let fd = loaded.map_err(|e| verifier_error(name, e))?;
             let fd = fd.as_fd().try_clone_to_owned().map_err(|source| Error::Call { call: "dup", source })?;
             programs.insert(name.to_owned(), Program::from_fd(name.to_owned(), fd)?);
         }

@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::error::{Error, Result};
 use crate::sys;
 
-/// A tc classifier in the kernel.
+/// A tc classifier or an XDP program in the kernel.
 #[derive(Debug)]
 pub struct Program {
     name: String,
@@ -52,6 +52,22 @@ impl Program {
             ctx,
             mean: Duration::from_nanos(ran.duration.into()),
         })
+    }
+}
+
+impl Program {
+    /// Sends `count` frames through an XDP program as if they came in on `ifindex` of the current network namespace, with all
+    /// that follows from what it says; the mean time a frame has that in it. The device must have an XDP program of its own
+    /// ([`Self::attach_xdp`]). Frames are used again as whoever had them last left them.
+    pub fn live_frames(&self, frame: &[u8], ifindex: u32, count: u32) -> Result<Duration> {
+        let mean = sys::live_frames(self.fd.as_fd(), frame, ifindex, count)
+            .map_err(|source| Error::Call { call: "BPF_PROG_TEST_RUN of live frames", source })?;
+        Ok(Duration::from_nanos(mean.into()))
+    }
+
+    /// Attaches an XDP program to `ifindex` for as long as the result lives.
+    pub fn attach_xdp(&self, ifindex: u32) -> Result<OwnedFd> {
+        sys::link_create_xdp(self.fd.as_fd(), ifindex).map_err(|source| Error::Call { call: "attaching XDP", source })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Floor programs for the bench: the least that any program must do to track flows (`floor_ct`), and the look-ups that a
 //! design without admission epochs makes for each packet (`floor_full`). They read the maps of the shipped programs and
-//! share their parsing, so the bench compares designs and not compilers. Nothing is decided, written or sent on.
+//! share their parsing, so the bench compares designs and not compilers. Nothing is decided, written or sent on. Beside them
+//! the generator of frames for the forwarding rows.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![allow(dead_code)] // The shared modules hold more than is used here.
@@ -17,7 +18,7 @@ mod skb;
 #[path = "../../net/src/tables.rs"]
 mod tables;
 
-use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::bindings::{__sk_buff, xdp_action, xdp_md};
 use nexin_abi::{Action, Be16};
 use nexin_packet::ether;
 
@@ -40,6 +41,64 @@ pub extern "C" fn floor_ct(context: *mut __sk_buff) -> i32 {
 pub extern "C" fn floor_full(context: *mut __sk_buff) -> i32 {
     let skb = Skb::new(context);
     if is_ipv4(skb) { judged::<V4>(skb) } else { judged::<V6>(skb) }
+}
+
+/// Makes a frame of the bench's generator what it was when it was made: the kernel uses frames again, and whoever forwards
+/// one changes it. What may change stands at the beginning of its payload: both MACs, TTL and header checksum.
+#[inline(always)]
+fn restore(context: *mut xdp_md) -> bool {
+    /// Where the payload of a UDP packet begins.
+    const PAYLOAD4: usize = 42;
+    const PAYLOAD6: usize = 62;
+    // SAFETY: the kernel hands a live context to each run.
+    let (data, end) = unsafe { ((*context).data as usize, (*context).data_end as usize) };
+    if data + PAYLOAD4 + 16 > end {
+        return false;
+    }
+    // SAFETY: below `end`; frames lie at even addresses.
+    let copy = |to: usize, from: usize| unsafe { *((data + to) as *mut u16) = *((data + from) as *const u16) };
+    // SAFETY: as above.
+    let ipv4 = unsafe { *((data + 12) as *const u16) } == Be16::new(ether::IPV4).raw();
+    let payload = if ipv4 { PAYLOAD4 } else { PAYLOAD6 };
+    if data + payload + 16 > end {
+        return false;
+    }
+    copy(0, payload);
+    copy(2, payload + 2);
+    copy(4, payload + 4);
+    copy(6, payload + 6);
+    copy(8, payload + 8);
+    copy(10, payload + 10);
+    if ipv4 {
+        // TTL with the protocol beside it, header checksum.
+        copy(22, payload + 12);
+        copy(24, payload + 14);
+    } else {
+        // Next header and hop limit.
+        copy(20, payload + 12);
+    }
+    true
+}
+
+/// The bench's generator: the frame goes to the device's stack as if it had come in there.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "xdp")]
+pub extern "C" fn generate(context: *mut xdp_md) -> u32 {
+    if restore(context) { xdp_action::XDP_PASS } else { xdp_action::XDP_ABORTED }
+}
+
+/// The generator alone.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "xdp")]
+pub extern "C" fn generate_only(context: *mut xdp_md) -> u32 {
+    if restore(context) { xdp_action::XDP_DROP } else { xdp_action::XDP_ABORTED }
+}
+
+/// Sits on a device so that it has what frames need that seem to come from it.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "xdp")]
+pub extern "C" fn let_pass(_: *mut xdp_md) -> u32 {
+    xdp_action::XDP_PASS
 }
 
 #[inline(always)]

@@ -137,6 +137,37 @@ pub(crate) fn test_run(
     }
 }
 
+/// `struct xdp_md`.
+#[repr(C)]
+#[derive(Default, FromBytes, IntoBytes, Immutable)]
+struct XdpContext {
+    data: u32,
+    data_end: u32,
+    data_meta: u32,
+    ingress_ifindex: u32,
+    rx_queue_index: u32,
+    egress_ifindex: u32,
+}
+
+/// Runs an XDP program on `count` frames that seem to come in on `ifindex`, and does with them what it says. Returns the mean
+/// nanoseconds a frame.
+pub(crate) fn live_frames(program: BorrowedFd<'_>, frame: &[u8], ifindex: u32, count: u32) -> io::Result<u32> {
+    const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
+    let mut context = XdpContext { data_end: frame.len() as u32, ingress_ifindex: ifindex, ..XdpContext::default() };
+    let mut attr = TestRun {
+        prog_fd: raw(program),
+        data_size_in: frame.len() as u32,
+        data_in: address(frame),
+        repeat: count,
+        ctx_size_in: size_of::<XdpContext>() as u32,
+        ctx_in: address_mut(context.as_mut_bytes()),
+        flags: BPF_F_TEST_XDP_LIVE_FRAMES,
+        ..TestRun::default()
+    };
+    // SAFETY: frame and context are live, each with its own length beside it; nothing is asked back.
+    unsafe { call(Command::ProgTestRun, &mut attr) }.map(|_| attr.duration)
+}
+
 #[repr(C)]
 #[derive(Default, FromBytes, IntoBytes, Immutable)]
 struct LinkCreate {
@@ -154,6 +185,21 @@ pub(crate) fn link_create(program: BorrowedFd<'_>, ifindex: u32, attach_type: u3
     const BPF_F_BEFORE: u32 = 1 << 3;
     let flags = if first { BPF_F_BEFORE } else { 0 };
     let mut attr = LinkCreate { prog_fd: raw(program), target: ifindex, attach_type, flags, ..LinkCreate::default() };
+    // SAFETY: no addresses in this block.
+    unsafe { call(Command::LinkCreate, &mut attr) }.map(owned)
+}
+
+/// Puts an XDP program on `ifindex`, in the driver.
+pub(crate) fn link_create_xdp(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<OwnedFd> {
+    const BPF_XDP: u32 = 37;
+    const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+    let mut attr = LinkCreate {
+        prog_fd: raw(program),
+        target: ifindex,
+        attach_type: BPF_XDP,
+        flags: XDP_FLAGS_DRV_MODE,
+        ..LinkCreate::default()
+    };
     // SAFETY: no addresses in this block.
     unsafe { call(Command::LinkCreate, &mut attr) }.map(owned)
 }

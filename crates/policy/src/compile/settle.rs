@@ -82,10 +82,6 @@ impl RankedRule {
         }
     }
 
-    fn speaks_to(&self, peer: &PeerView<'_>) -> bool {
-        self.any_peer || self.selectors.iter().any(|selector| peer.matched.binary_search(selector).is_ok())
-    }
-
     /// Ports of `protocol` it speaks about.
     fn ranges<'a>(
         &'a self,
@@ -173,6 +169,9 @@ pub(super) struct PeerView<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Settlement {
     rules: Vec<RankedRule>,
+    /// Places of the rules about everyone, and of those that a selector (by position) makes speak: a class asks only them.
+    about_all: Vec<u32>,
+    by_selector: FastMap<u32, Vec<u32>>,
     live: Defaults,
     /// With the rules in shadow mode; `None` when there are none.
     shadow: Option<Defaults>,
@@ -199,7 +198,28 @@ impl Settlement {
             Defaults { isolated, by: by.unwrap_or(0), host: localhost && isolated && any }
         };
         let shadow = rules.iter().any(|rule| rule.shadow).then(|| defaults(true));
-        Self { live: defaults(false), shadow, rules }
+        let live = defaults(false);
+        let mut by_selector: FastMap<u32, Vec<u32>> = FastMap::default();
+        let mut about_all = Vec::new();
+        for (place, rule) in (0..).zip(&rules) {
+            if rule.any_peer {
+                about_all.push(place);
+                continue;
+            }
+            for selector in &rule.selectors {
+                by_selector.entry(*selector).or_default().push(place);
+            }
+        }
+        Self { live, shadow, rules, about_all, by_selector }
+    }
+
+    /// Rules that are about this peer, in the order they speak.
+    fn about<'a>(&'a self, peer: &PeerView<'_>) -> impl Iterator<Item = &'a RankedRule> {
+        let selected = peer.matched.iter().filter_map(|selector| self.by_selector.get(selector)).flatten();
+        let mut places: Vec<u32> = self.about_all.iter().chain(selected).copied().collect();
+        places.sort_unstable();
+        places.dedup();
+        places.into_iter().map(|place| &self.rules[place as usize])
     }
 
     /// The local host is told apart from others.
@@ -210,9 +230,7 @@ impl Settlement {
     /// All ports of `protocol` in rising order with what is decided about each.
     pub(super) fn intervals(&self, peer: &PeerView<'_>, protocol: TableProtocol) -> Vec<Interval> {
         let spoken: Vec<(PortRange, u32, &RankedRule)> = self
-            .rules
-            .iter()
-            .filter(|rule| rule.speaks_to(peer))
+            .about(peer)
             .flat_map(|rule| rule.ranges(peer, protocol).map(move |(range, breadth)| (range, breadth, rule)))
             .collect();
         let mut starts: Vec<u16> = vec![0];
@@ -239,11 +257,12 @@ impl Settlement {
         intervals
     }
 
-    /// Rules that are about this peer, in the order they speak, each with whether it matches the port.
+    /// The rules about this peer in the order they speak, each with whether it matches the port.
     pub(super) fn spoken(&self, peer: &PeerView<'_>, protocol: Protocol, port: u16) -> Vec<(RuleId, bool)> {
         let table = table_protocol(protocol).unwrap_or(TableProtocol::Other);
-        let about = self.rules.iter().filter(|rule| rule.speaks_to(peer));
-        about.map(|rule| (rule.id, rule.ranges(peer, table).any(|(range, _)| range.contains(port)))).collect()
+        self.about(peer)
+            .map(|rule| (rule.id, rule.ranges(peer, table).any(|(range, _)| range.contains(port))))
+            .collect()
     }
 
     fn verdict(&self, spoken: &[Spoken<'_>], host: bool) -> Verdict {

@@ -1,7 +1,7 @@
-//! Control-plane figures of the policy engine (part of B14): a full resolve of 65,536 identities by 5,000 selectors, a
-//! new identity, a policy compiled. Medians of some rounds, single-threaded; run with `--release`.
+//! B14 in part: the policy engine alone, single-threaded: a full resolve of 65,536 identities by 5,000 selectors, a new
+//! identity, a policy compiled.
 
-use std::time::Instant;
+use std::sync::Arc;
 
 use nexin_model::{
     CLUSTER_LABEL, Direction, Identity, KeyMatch, Label, LabelSet, NAMESPACE_LABEL, Operator, PortRange, Protocol,
@@ -9,10 +9,19 @@ use nexin_model::{
 };
 use nexin_policy::rule::{Document, DocumentKey, Kind, L4, Level, Origin, Peer, PortMatch, Rule, RuleAction, Subject};
 use nexin_policy::{Config, Engine, IdentitySpec};
+use nexin_testbed::{Result, fail};
+
+use crate::{
+    report::{Line, SLACK, Table},
+    rounds::Series,
+};
 
 const IDENTITIES: u32 = 65_536;
 const SELECTORS: u32 = 5_000;
 const ROUNDS: usize = 15;
+/// Policies in use while identities come.
+const POLICIES: u32 = 20;
+const NEW_IDENTITIES: usize = 2_000;
 
 /// Labels as a cluster of 100 namespaces with 20 applications of four tiers and some versions has them.
 fn labels(index: u32) -> LabelSet {
@@ -53,7 +62,7 @@ fn document(index: u32, subject: Selector, peers: Vec<Peer>) -> Document {
         name: format!("p{index}").into(),
     };
     let origin = Origin {
-        document: std::sync::Arc::new(key.clone()),
+        document: Arc::new(key.clone()),
         file: "bench".into(),
         line: 1,
         column: 1,
@@ -78,63 +87,52 @@ fn document(index: u32, subject: Selector, peers: Vec<Peer>) -> Document {
     Document { key, rules: vec![rule], cidr_group: None }
 }
 
-/// Median and worst in microseconds.
-fn measure(name: &str, rounds: usize, mut step: impl FnMut(usize)) {
-    let mut times: Vec<f64> = (0..rounds)
-        .map(|round| {
-            let start = Instant::now();
-            step(round);
-            start.elapsed().as_secs_f64() * 1e6
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    println!("{name:<64} median {:>11.2} us   worst {:>11.2} us", times[times.len() / 2], times[times.len() - 1]);
-}
-
-fn main() {
+pub(crate) fn measure() -> Result<Vec<Table>> {
     let specs: Vec<IdentitySpec> = (0..IDENTITIES).map(|index| labels(index).into()).collect();
     let mut engine = Engine::new(Config::default());
-    let subject = |index: u32| -> Selector {
-        std::iter::once(Requirement::equals(KeyMatch::any("app"), format!("app-{}", index % 20))).collect()
-    };
     for index in 0..SELECTORS {
-        engine.apply(document(index, subject(index), vec![Peer::Endpoints(selector(index))]));
+        let subject = Requirement::equals(KeyMatch::any("app"), format!("app-{}", index % 20));
+        let subject: Selector = std::iter::once(subject).collect();
+        engine.apply(document(index, subject, vec![Peer::Endpoints(selector(index))]));
     }
-    let start = Instant::now();
     for (index, spec) in specs.iter().enumerate() {
         engine.upsert_identity(Identity(Identity::CLUSTER_MIN + index as u32), spec.clone());
     }
-    println!("{IDENTITIES} identities told one by one: {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
-    let mut pairs = 0;
-    measure(&format!("full resolve, {IDENTITIES} identities x {SELECTORS} selectors"), ROUNDS, |_| {
-        pairs = engine.resolve_all();
-    });
-    println!("  ({pairs} pairs of selector and identity match)");
-    measure("a new identity, no policy in use", 2_000, |round| {
-        engine.upsert_identity(Identity(1_000_000 + round as u32), specs[round * 13].clone());
-    });
-    measure("a policy of 250 rules compiled over all identities", 20, |round| {
+    let pairs = engine.resolve_all();
+    let resolve = times(ROUNDS, |_| match engine.resolve_all() {
+        again if again == pairs && pairs > 0 => Ok(()),
+        again => fail!("{again} pairs match instead of {pairs}"),
+    })?;
+    let compile = times(ROUNDS, |round| {
         engine.retain_policies(|_| false);
-        engine.policy_for(Identity(Identity::CLUSTER_MIN + 100 * round as u32));
-    });
-    let mut keys = Vec::new();
+        let compiled = engine.policy_for(Identity(Identity::CLUSTER_MIN + 100 * round as u32)).unwrap_or_default();
+        match compiled.of(Direction::Ingress).is_some_and(|tables| !tables.members.is_empty()) {
+            true => Ok(()),
+            false => fail!("no policy in round {round}"),
+        }
+    })?;
     let mut held = Vec::new();
-    for index in 0..20 {
-        let policies = engine.policy_for(Identity(Identity::CLUSTER_MIN + 100 * index)).unwrap_or_default();
-        keys.extend(policies.of(Direction::Ingress).map(|tables| tables.key));
-        held.extend(policies.ingress);
+    for index in 0..POLICIES {
+        held.extend(engine.policy_for(Identity(Identity::CLUSTER_MIN + 100 * index)).unwrap_or_default().ingress);
     }
-    let pages: usize = held.iter().map(|tables| tables.ports.len() + tables.blocks.len()).sum();
-    println!(
-        "  ({} policies, {} members, {pages} pages in all)",
-        held.len(),
-        held.iter().map(|tables| tables.members.len()).sum::<usize>()
-    );
-    measure("a new identity, 20 policies of 250 rules in use", 2_000, |round| {
-        engine.upsert_identity(Identity(2_000_000 + round as u32), specs[round * 17].clone());
-    });
-    measure("the same, and the tables of all 20 published to a holder", 2_000, |round| {
+    let keys: Vec<_> = held.iter().map(|tables| tables.key).collect();
+    let new = times(NEW_IDENTITIES, |round| {
         engine.upsert_identity(Identity(3_000_000 + round as u32), specs[round * 19].clone());
         held = keys.iter().filter_map(|key| engine.tables(*key)).collect();
-    });
+        Ok(())
+    })?;
+    let resolved = Line::new(format!("full resolve ({pairs} pairs match)"), &resolve);
+    Ok(vec![Table {
+        title: format!("Policy engine, {IDENTITIES} identities, {SELECTORS} selectors"),
+        unit: "ms".to_owned(),
+        lines: vec![
+            resolved.at_most("ms", 20.0, SLACK, resolve.spread()),
+            Line::new("a policy of 250 rules compiled over all identities", &compile),
+            Line::new(format!("a new identity, tables of {} policies published", keys.len()), &new),
+        ],
+    }])
+}
+
+fn times(count: usize, one: impl FnMut(usize) -> Result) -> Result<Series> {
+    Ok(Series { values: crate::control::times(count, one)? })
 }

@@ -4,13 +4,14 @@ use nexin_api::server::{Answer, Handler, RecordStream};
 use nexin_api::v1::{
     Attachment, ConfigReply, CtEntry, CtFlushReply, CtQuery, CtState, DoctorReply, Endpoint, EndpointCreate, ErrorBody,
     ErrorCode, ExplainQuery, ExplainReply, Identity, IpamReply, LabelsUpdate, MapContents, MapEntry, MapInfo, MapKind,
-    MonitorFilter, NamespaceUpdate, Policy, PolicyApplyReply, PolicyRef, PolicyUpload, Protocol, RemovedReply,
-    SettingOrigin, SettingValue, SimulateReply, SimulateRequest, StatusReply, ValidateReply,
+    MonitorFilter, NamespaceUpdate, Policy, PolicyApplyReply, PolicyFile, PolicyRef, PolicySet, PolicyUpload, Protocol,
+    RemovedReply, SettingOrigin, SettingValue, SimulateReply, SimulateRequest, StatusReply, ValidateReply,
 };
 use nexin_datapath::{Flow, FlowFilter, FlowState, MapUse};
 use nexin_runtime::settings::{Origin, nearest};
 
 use crate::agent::Agent;
+use crate::core::UploadText;
 use crate::policies::upload_text;
 use crate::{doctor, status};
 
@@ -76,7 +77,13 @@ impl Handler for Agent {
     }
 
     async fn apply_policies(&self, yaml: String, upload: PolicyUpload) -> Answer<PolicyApplyReply> {
-        self.apply_documents(yaml, upload).await
+        self.apply_documents(vec![upload_text(yaml, upload)]).await
+    }
+
+    async fn apply_policy_set(&self, set: PolicySet) -> Answer<PolicyApplyReply> {
+        let PolicySet { files, namespace } = set;
+        let text = |file: PolicyFile| UploadText { text: file.yaml, file: file.file, namespace: namespace.clone() };
+        self.apply_documents(files.into_iter().map(text).collect()).await
     }
 
     async fn validate_policies(&self, yaml: String, upload: PolicyUpload) -> Answer<ValidateReply> {

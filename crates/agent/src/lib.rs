@@ -24,6 +24,7 @@ mod settings;
 mod start;
 mod state;
 mod status;
+pub mod words;
 
 pub use doctor::examine;
 pub use error::{AgentError, StateError};

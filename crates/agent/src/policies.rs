@@ -3,26 +3,23 @@
 use std::time::Instant;
 
 use nexin_api::v1::{
-    Detail, Diagnostic, ErrorBody, ErrorCode, ExplainQuery, ExplainReply, PolicyApplyReply, PolicyRef, PolicyUpload,
-    SimulateReply, SimulateRequest,
+    ErrorBody, ErrorCode, ExplainQuery, ExplainReply, PolicyApplyReply, PolicyRef, PolicyUpload, SimulateReply,
+    SimulateRequest,
 };
 use nexin_datapath::FlowFilter;
 use nexin_verdict::decide;
 
 use crate::agent::{Agent, now};
-use crate::core::{Explained, PolicyError, QuestionError, UploadText, applied_reply, verdict};
+use crate::core::{Explained, PolicyError, QuestionError, UploadText, applied_reply};
 use crate::events::SeenFlow;
 use crate::metrics::Counters;
 use crate::owner::Owner;
+use crate::words::{detail, verdict};
 
 impl Agent {
-    pub(crate) async fn apply_documents(
-        &self,
-        yaml: String,
-        upload: PolicyUpload,
-    ) -> Result<PolicyApplyReply, ErrorBody> {
+    pub(crate) async fn apply_documents(&self, uploads: Vec<UploadText>) -> Result<PolicyApplyReply, ErrorBody> {
         let start = Instant::now();
-        let done = self.apply_or_roll_back(upload_text(yaml, upload)).await;
+        let done = self.apply_or_roll_back(uploads).await;
         let counters = &self.0.counters;
         Counters::outcome(&counters.policy_changes, done.is_ok());
         if done.is_ok() {
@@ -31,13 +28,13 @@ impl Agent {
         done
     }
 
-    async fn apply_or_roll_back(&self, upload: UploadText) -> Result<PolicyApplyReply, ErrorBody> {
+    async fn apply_or_roll_back(&self, uploads: Vec<UploadText>) -> Result<PolicyApplyReply, ErrorBody> {
         let owner = self.ready_owner()?;
-        // One upload at a time: going back must not undo another's change.
+        // One change at a time: going back must not undo another's change.
         let _alone = self.0.locks.lock("/policies").await;
         let change = move |core: &mut crate::core::Core| {
             let before = core.before();
-            core.apply_upload(upload, now()).map(|changed| (before, changed))
+            core.apply_uploads(uploads, now()).map(|changed| (before, changed))
         };
         let (changed, synced) = owner.change(change).await?;
         let (before, changed) = changed?;
@@ -119,28 +116,16 @@ pub(crate) fn upload_text(text: String, upload: PolicyUpload) -> UploadText {
     UploadText { text, file: upload.file.unwrap_or_else(|| "(request)".to_owned()), namespace: upload.namespace }
 }
 
-fn details(diagnostics: Vec<Diagnostic>) -> Vec<Detail> {
-    let detail = |d: Diagnostic| Detail {
-        file: Some(d.file),
-        line: Some(d.line),
-        column: Some(d.column),
-        field: Some(d.field),
-        message: d.message,
-        hint: d.hint,
-    };
-    diagnostics.into_iter().map(detail).collect()
-}
-
 impl From<PolicyError> for ErrorBody {
     fn from(error: PolicyError) -> Self {
         let message = error.to_string();
         match error {
             PolicyError::Invalid(diagnostics) => Self::new(ErrorCode::InvalidPolicy, message)
                 .hint("mend the places in `details`; `nexin policy validate` finds them without an agent")
-                .details(details(diagnostics)),
+                .details(diagnostics.into_iter().map(detail).collect()),
             PolicyError::NotEnforceable(diagnostics) => Self::new(ErrorCode::NotEnforceable, message)
                 .hint("`details` names the places; the documents can be validated and simulated, not applied")
-                .details(details(diagnostics)),
+                .details(diagnostics.into_iter().map(detail).collect()),
             PolicyError::Empty(_) => Self::new(ErrorCode::BadRequest, message),
             PolicyError::Twice { .. } => Self::new(ErrorCode::BadRequest, message),
             PolicyError::Watched { .. } => Self::new(ErrorCode::Conflict, message).hint("change or remove the file"),

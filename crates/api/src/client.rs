@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use crate::v1::{
     Attachment, ConfigReply, CtEntry, CtFlushReply, CtQuery, DoctorReply, Endpoint, EndpointCreate, ErrorBody,
     ErrorCode, ExplainQuery, ExplainReply, Identity, IpamReply, LabelsUpdate, MapContents, MapInfo, MonitorFilter,
-    MonitorRecord, NamespaceUpdate, Policy, PolicyApplyReply, PolicyRef, PolicyUpload, RemovedReply, SimulateReply,
-    SimulateRequest, StatusReply, ValidateReply,
+    MonitorRecord, NamespaceUpdate, Policy, PolicyApplyReply, PolicyRef, PolicySet, PolicyUpload, RemovedReply,
+    SimulateReply, SimulateRequest, StatusReply, ValidateReply,
 };
 
 /// Why a request has no answer.
@@ -132,6 +132,11 @@ impl Client {
     /// Applies every document of `yaml`, or none.
     pub async fn apply_policies(&self, yaml: String, upload: &PolicyUpload) -> Result<PolicyApplyReply, ClientError> {
         self.call(self.request(Method::POST, "/v1/policies").query(upload).body(yaml)).await
+    }
+
+    /// Several files as one change: all of it is in force afterwards, or nothing of it.
+    pub async fn apply_policy_set(&self, set: &PolicySet) -> Result<PolicyApplyReply, ClientError> {
+        self.call(self.request(Method::POST, "/v1/policies/set").json(set)).await
     }
 
     pub async fn validate_policies(&self, yaml: String, upload: &PolicyUpload) -> Result<ValidateReply, ClientError> {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nexin_api::ClientError;
+use nexin_api::v1::{Detail, ErrorBody, ErrorCode};
 
 pub(crate) type Result<T> = std::result::Result<T, CliError>;
 
@@ -19,6 +20,9 @@ pub(crate) enum CliError {
     /// What was asked for does not exist or does not fit.
     #[error("{what}")]
     Input { what: String, next: Option<String> },
+    /// Documents that cannot be used, with every place; `shown` has the lines themselves.
+    #[error("{what}")]
+    Mistakes { what: String, next: String, places: Vec<Detail>, shown: String },
     #[error("{doing}: {source}")]
     System { doing: String, source: io::Error },
     #[error(transparent)]
@@ -57,6 +61,7 @@ impl CliError {
             Self::Agent(ClientError::Connect { socket, .. }) => Some(reach_agent(socket)),
             Self::Agent(error) => error.hint(),
             Self::Input { next, .. } => next.clone(),
+            Self::Mistakes { next, .. } => Some(next.clone()),
             Self::File { source, .. } | Self::System { source, .. }
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
@@ -66,14 +71,34 @@ impl CliError {
         }
     }
 
-    /// Places in files that the agent complained about.
-    pub(crate) fn places(&self) -> Vec<String> {
-        let Self::Agent(ClientError::Refused(body)) = self else { return Vec::new() };
-        body.details.iter().map(place).collect()
+    /// Places in files that are complained about, in text.
+    pub(crate) fn places(&self) -> String {
+        match self {
+            Self::Agent(ClientError::Refused(body)) => {
+                body.details.iter().map(|detail| format!("  {}\n", place(detail))).collect()
+            }
+            Self::Mistakes { shown, .. } => shown.clone(),
+            _ => String::new(),
+        }
+    }
+
+    /// For programs (`-o json`): the form in which the agent refuses a request.
+    pub(crate) fn body(&self) -> ErrorBody {
+        let (code, details) = match self {
+            Self::Agent(ClientError::Refused(body)) => (body.code, body.details.clone()),
+            Self::Agent(ClientError::Connect { .. } | ClientError::Transport(_)) => {
+                (ErrorCode::Unavailable, Vec::new())
+            }
+            Self::Mistakes { places, .. } => (ErrorCode::InvalidPolicy, places.clone()),
+            Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => (ErrorCode::NotFound, Vec::new()),
+            Self::Input { .. } | Self::Settings(_) => (ErrorCode::BadRequest, Vec::new()),
+            _ => (ErrorCode::Failed, Vec::new()),
+        };
+        ErrorBody { code, message: self.to_string(), hint: self.next(), details }
     }
 }
 
-fn place(detail: &nexin_api::v1::Detail) -> String {
+fn place(detail: &Detail) -> String {
     let mut text = String::new();
     if let Some(file) = &detail.file {
         text.push_str(file);

@@ -15,29 +15,31 @@ use commands::{
     Context, agent, bugtool, completion, ct, endpoint, identity, ipam, lab, map, monitor, policy, relay, run, status,
 };
 use error::{CliError, Result};
-use output::{Out, Paint, Style};
+use output::{Format, Out, Paint, Style};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let style = Style::new(!cli.global.no_color && std::io::stderr().is_terminal());
+    let format = cli.global.output;
     match dispatch(cli) {
         Ok(code) => code,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&error, style);
+            eprint!("{}", complaint(&error, format, style));
             ExitCode::FAILURE
         }
     }
 }
 
-fn complain(error: &CliError, style: Style) {
-    eprintln!("{} {error}", style.paint(Paint::Bad, "nexin:"));
-    for place in error.places() {
-        eprintln!("  {place}");
+fn complaint(error: &CliError, format: Format, style: Style) -> String {
+    if let Some(body) = format.of(&error.body()) {
+        return body;
     }
+    let mut text = format!("{} {error}\n{}", style.paint(Paint::Bad, "nexin:"), error.places());
     if let Some(next) = error.next() {
-        eprintln!("{} {next}", style.paint(Paint::Warn, "hint:"));
+        text.push_str(&format!("{} {next}\n", style.paint(Paint::Warn, "hint:")));
     }
+    text
 }
 
 fn dispatch(cli: Cli) -> Result<ExitCode> {

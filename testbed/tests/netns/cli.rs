@@ -175,3 +175,42 @@ fn the_insides_can_be_looked_at() -> Result {
         Ok(())
     })
 }
+
+/// `-o json` holds for refusals too: one object on standard error, and nothing on standard output.
+#[test]
+fn refusals_are_json_where_answers_are() -> Result {
+    isolated(|| {
+        let desk = Desk::new()?;
+        fs::write("/run/test/bad.yaml", allow_from("a", "b").replace("ingress", "ingres"))?;
+        let cases: [(&[&str], &str); 4] = [
+            (&["endpoint", "get", "nobody"], "bad-request"),
+            (&["policy", "get", "cnp/default/none"], "not-found"),
+            (&["policy", "apply", "-f", "/run/test/none.yaml"], "not-found"),
+            (&["policy", "apply", "-f", "/run/test/bad.yaml"], "invalid-policy"),
+        ];
+        for (words, code) in cases {
+            let done = desk.nexin(&[words, &["-o", "json"]].concat())?;
+            let Ok(error) = serde_json::from_str::<Value>(&done.stderr) else { fail!("{words:?}: {done:?}") };
+            assert_eq!((done.success, done.stdout.as_str(), &error["code"]), (false, "", &code.into()), "{error}");
+            assert!(error["message"].is_string(), "{error}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn several_files_are_applied_whole_or_not_at_all() -> Result {
+    isolated(|| {
+        let desk = Desk::new()?;
+        fs::write("/run/test/a.yaml", allow_from("a", "b"))?;
+        fs::write("/run/test/b.yaml", allow_from("b", "c").replace("ingress", "ingres"))?;
+        let both = ["policy", "apply", "-f", "/run/test/a.yaml", "-f", "/run/test/b.yaml"];
+        let refused = desk.nexin(&both)?;
+        assert!(!refused.success && refused.stderr.contains("/run/test/b.yaml:"), "{refused:?}");
+        assert_eq!(desk.json(&["policy", "get"])?, Value::Array(Vec::new()));
+        fs::write("/run/test/b.yaml", allow_from("b", "c"))?;
+        let applied = desk.json(&both)?;
+        assert_eq!(applied["applied"].as_array().map(Vec::len), Some(2), "{applied}");
+        Ok(())
+    })
+}

@@ -347,11 +347,6 @@ pub(crate) fn label_set(labels: &Labels) -> Result<LabelSet, EndpointError> {
     labels.0.iter().map(label).collect()
 }
 
-/// For answers: each key with its source.
-pub(crate) fn wire_labels(labels: &LabelSet) -> Labels {
-    labels.iter().map(|label| (format!("{}:{}", label.source, label.key), label.value.to_string())).collect()
-}
-
 /// Named ports that cannot be told apart are a mistake.
 fn check_ports(ports: Vec<NamedPort>) -> Result<Vec<NamedPort>, EndpointError> {
     for (index, port) in ports.iter().enumerate() {

@@ -3,8 +3,10 @@
 //! No kernel and no clock in here. Everything happens on the owner thread, one change after the other; what must survive is
 //! written down before it counts.
 
+mod documents;
 mod endpoints;
 mod policies;
+mod policy_views;
 mod questions;
 mod resolve;
 mod views;
@@ -23,9 +25,12 @@ use nexin_policy::engine::{AllowLocalhost, CidrMatchMode, Config, Enforcement};
 use nexin_policy::rule::{DocumentKey, LowerOptions};
 use nexin_runtime::settings::Choice;
 
-pub(crate) use endpoints::{CoreEndpoint, EndpointError, Reserved, Wired, wire_labels};
-pub(crate) use policies::{PolicyError, UploadText, applied_reply, policy_ref, problem};
-pub(crate) use questions::{Explained, QuestionError, verdict};
+pub(crate) use documents::{PolicyError, UploadText, problem};
+pub(crate) use endpoints::{CoreEndpoint, EndpointError, Reserved, Wired};
+pub(crate) use policies::applied_reply;
+pub(crate) use questions::{Explained, QuestionError};
+
+pub(crate) use crate::words::{policy_ref, wire_labels};
 
 use crate::error::AgentError;
 use crate::events::SharedDirectory;

@@ -2,31 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nexin_api::v1::{
-    Diagnostic, Policy, PolicyApplyReply, PolicyKind, PolicyOrigin, PolicyRef, PolicyState, PolicyStatus, Severity,
-    Timestamp, ValidateReply,
-};
+use nexin_api::v1::{Diagnostic, PolicyApplyReply, PolicyOrigin, PolicyRef, Timestamp};
 use nexin_policy::engine::Applied;
-use nexin_policy::input;
-use nexin_policy::rule::{self, DocumentKey, Kind};
+use nexin_policy::rule::{self, DocumentKey};
+use nexin_policy::tables::PolicyKey;
 
-use super::{Core, lower_options};
+use super::documents::{Read, problem};
+use super::{Core, PolicyError, UploadText, policy_ref};
 use crate::state::{StateError, UploadRecord};
-
-/// A text with documents.
-#[derive(Clone, Debug)]
-pub(crate) struct UploadText {
-    pub(crate) text: String,
-    pub(crate) file: String,
-    /// Namespace of documents that name none.
-    pub(crate) namespace: Option<String>,
-}
-
-/// Documents that may be applied, and what to say of them.
-struct Read {
-    documents: Vec<rule::Document>,
-    warnings: Vec<Diagnostic>,
-}
+use crate::words::document_key;
 
 /// What was in force before a change, to go back to when the kernel has no room.
 #[derive(Clone)]
@@ -45,43 +29,29 @@ pub(crate) struct Changed {
     pub(crate) endpoints: u32,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PolicyError {
-    #[error("{} of the documents cannot be used; nothing was applied", errors(.0))]
-    Invalid(Vec<Diagnostic>),
-    #[error("the documents need parts that are not enforced yet; nothing was applied")]
-    NotEnforceable(Vec<Diagnostic>),
-    #[error("there is no document in {0}")]
-    Empty(String),
-    #[error("{document} is written twice in {file}")]
-    Twice { document: DocumentKey, file: String },
-    #[error("{document} belongs to {file} in the watched directory")]
-    Watched { document: DocumentKey, file: String },
-    #[error("{document} is in force from {file} already")]
-    Taken { document: DocumentKey, file: String },
-    #[error("no document is called {0}")]
-    NoSuchDocument(PolicyRef),
-    #[error(transparent)]
-    State(#[from] StateError),
-}
-
-fn errors(diagnostics: &[Diagnostic]) -> usize {
-    diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
-}
-
 impl Core {
-    /// Reads, judges and puts in force every document of `upload`, or none.
-    pub(crate) fn apply_upload(&mut self, upload: UploadText, now: Timestamp) -> Result<Changed, PolicyError> {
-        let read = self.read(&upload)?;
-        for document in &read.documents {
+    /// Reads, judges and puts in force every document of all `uploads`, or none of any.
+    pub(crate) fn apply_uploads(&mut self, uploads: Vec<UploadText>, now: Timestamp) -> Result<Changed, PolicyError> {
+        let reads = self.read_set(&uploads)?;
+        for document in reads.iter().flat_map(|read| &read.documents) {
             if let Some((_, record)) = self.upload_of(&document.key)
                 && record.origin == PolicyOrigin::Directory
             {
                 return Err(PolicyError::Watched { document: document.key.clone(), file: record.file.clone() });
             }
         }
-        let name = self.free_upload_name();
-        self.put(&name, PolicyOrigin::Api, upload, read, now)
+        let before = self.before();
+        let enforced = self.enforced();
+        let mut changed = Changed::default();
+        for (upload, read) in uploads.into_iter().zip(reads) {
+            let name = self.free_upload_name();
+            if let Err(error) = self.put(&name, PolicyOrigin::Api, upload, read, now, &mut changed) {
+                self.roll_back(before)?;
+                return Err(error);
+            }
+        }
+        self.resolve_since(&enforced, &mut changed);
+        Ok(changed)
     }
 
     /// The same for a file of the watched directory: what it no longer says is taken away; a bad version changes nothing
@@ -102,7 +72,10 @@ impl Core {
                     return Err(PolicyError::Taken { document: document.key.clone(), file: record.file.clone() });
                 }
             }
-            self.put(&name, PolicyOrigin::Directory, upload, read, now)
+            let (enforced, mut changed) = (self.enforced(), Changed::default());
+            self.put(&name, PolicyOrigin::Directory, upload, read, now, &mut changed)?;
+            self.resolve_since(&enforced, &mut changed);
+            Ok(changed)
         });
         match &done {
             Ok(_) => self.file_problems.remove(&file),
@@ -182,38 +155,6 @@ impl Core {
         Ok(())
     }
 
-    /// Everything there is to say, without applying.
-    pub(crate) fn validate(&self, upload: &UploadText) -> ValidateReply {
-        let (documents, diagnostics) = self.parse(upload);
-        let valid = !documents.is_empty() && diagnostics.iter().all(|d| d.severity == Severity::Warning);
-        let documents = documents.iter().map(|document| policy_ref(&document.key)).collect();
-        ValidateReply { documents, diagnostics, valid }
-    }
-
-    /// Lowered documents of a text that could be applied, for simulations.
-    pub(crate) fn read_documents(
-        &self,
-        upload: &UploadText,
-    ) -> Result<(Vec<rule::Document>, Vec<Diagnostic>), PolicyError> {
-        self.read(upload).map(|read| (read.documents, read.warnings))
-    }
-
-    pub(crate) fn policies(&self) -> Vec<Policy> {
-        self.engine.documents().filter_map(|document| self.policy(document)).collect()
-    }
-
-    pub(crate) fn policy_problems(&self) -> Vec<PolicyStatus> {
-        let in_force = |file: &str| self.uploads.contains_key(&file_upload_name(file));
-        let problems = self.file_problems.iter();
-        problems
-            .map(|(file, message)| PolicyStatus {
-                file: file.clone(),
-                message: message.clone(),
-                last_good_in_force: in_force(file),
-            })
-            .collect()
-    }
-
     /// Uploads of an earlier run. What cannot be read any more (an older agent, say) is reported and kept on disk.
     pub(super) fn restore_uploads(&mut self, uploads: BTreeMap<String, UploadRecord>) {
         for (name, record) in uploads {
@@ -244,42 +185,8 @@ impl Core {
 
     // === steps ===
 
-    fn parse(&self, upload: &UploadText) -> (Vec<rule::Document>, Vec<Diagnostic>) {
-        let parsed = input::parse(&upload.text, &upload.file, input::Options::default());
-        let mut diagnostics: Vec<Diagnostic> = diagnostics(&parsed.diagnostics);
-        let options = lower_options(&self.settings);
-        let mut documents = Vec::new();
-        for mut document in parsed.documents {
-            if document.meta.namespace.is_none() && document.namespace().is_some() {
-                document.meta.namespace = upload.namespace.clone();
-            }
-            let lowered = document.lower(&options);
-            diagnostics.extend(lowered.rules.iter().filter_map(unbuilt));
-            documents.push(lowered);
-        }
-        diagnostics.sort_by_key(|d| (d.line, d.column));
-        diagnostics.dedup();
-        (documents, diagnostics)
-    }
-
-    fn read(&self, upload: &UploadText) -> Result<Read, PolicyError> {
-        let (documents, diagnostics) = self.parse(upload);
-        match diagnostics.iter().map(|diagnostic| diagnostic.severity).max() {
-            Some(Severity::Error) => return Err(PolicyError::Invalid(diagnostics)),
-            Some(Severity::NotEnforceable) => return Err(PolicyError::NotEnforceable(diagnostics)),
-            Some(Severity::Warning) | None => {}
-        }
-        if documents.is_empty() {
-            return Err(PolicyError::Empty(upload.file.clone()));
-        }
-        let mut seen = BTreeSet::new();
-        if let Some(twice) = documents.iter().find(|document| !seen.insert(&document.key)) {
-            return Err(PolicyError::Twice { document: twice.key.clone(), file: upload.file.clone() });
-        }
-        Ok(Read { documents, warnings: diagnostics })
-    }
-
-    /// Puts documents in force under the name of an upload; what the upload had before and has no more goes.
+    /// Gives the engine the documents of an upload, under its name; what the upload had before and has no more goes. Nothing
+    /// is resolved yet.
     fn put(
         &mut self,
         name: &str,
@@ -287,7 +194,8 @@ impl Core {
         upload: UploadText,
         read: Read,
         now: Timestamp,
-    ) -> Result<Changed, PolicyError> {
+        changed: &mut Changed,
+    ) -> Result<(), PolicyError> {
         let keys: Vec<DocumentKey> = read.documents.iter().map(|document| document.key.clone()).collect();
         let UploadText { text, file, namespace } = upload;
         let record = UploadRecord { origin, file, namespace, text, in_force: keys.clone(), applied: now };
@@ -296,8 +204,7 @@ impl Core {
         for key in gone.iter().filter(|key| !keys.contains(key)) {
             self.withdraw(key);
         }
-        let mut changed = Changed { warnings: read.warnings, ..Changed::default() };
-        let before: Vec<_> = self.endpoints.values().map(|endpoint| (endpoint.ingress, endpoint.egress)).collect();
+        changed.warnings.extend(read.warnings);
         let mut losers = BTreeSet::new();
         for document in read.documents {
             let key = document.key.clone();
@@ -318,11 +225,19 @@ impl Core {
             }
             self.keep_or_drop(&loser)?;
         }
+        Ok(())
+    }
+
+    /// Policies of all endpoints, in the order of their numbers.
+    fn enforced(&self) -> Vec<[Option<PolicyKey>; 2]> {
+        self.endpoints.values().map(|endpoint| [endpoint.ingress, endpoint.egress]).collect()
+    }
+
+    /// Resolves, and counts the endpoints whose policies are no longer those of `before`.
+    fn resolve_since(&mut self, before: &[[Option<PolicyKey>; 2]], changed: &mut Changed) {
         self.resolve_everything();
-        let after = self.endpoints.values().map(|endpoint| (endpoint.ingress, endpoint.egress));
-        let differing = before.iter().zip(after).filter(|(before, after)| *before != after).count();
+        let differing = before.iter().zip(self.enforced()).filter(|(before, after)| *before != after).count();
         changed.endpoints = u32::try_from(differing).unwrap_or(u32::MAX);
-        Ok(changed)
     }
 
     fn withdraw(&mut self, key: &DocumentKey) {
@@ -346,7 +261,7 @@ impl Core {
         }
     }
 
-    fn upload_of(&self, key: &DocumentKey) -> Option<(&String, &UploadRecord)> {
+    pub(super) fn upload_of(&self, key: &DocumentKey) -> Option<(&String, &UploadRecord)> {
         let name = self.sources.get(key)?;
         Some((name, self.uploads.get(name)?))
     }
@@ -356,131 +271,14 @@ impl Core {
         self.next_upload += 1;
         format!("api-{number:08}")
     }
-
-    fn policy(&self, document: &rule::Document) -> Option<Policy> {
-        let (_, record) = self.upload_of(&document.key)?;
-        let rules = self.engine.rule_ids(&document.key);
-        let first = document.rules.first();
-        let line = first.map_or(1, |rule| rule.origin.line);
-        let shadow = !document.rules.is_empty() && document.rules.iter().all(|rule| rule.shadow);
-        let state = if self.file_problems.contains_key(&record.file) {
-            PolicyState::Stale
-        } else if shadow {
-            PolicyState::Shadow
-        } else {
-            PolicyState::Enforced
-        };
-        let selected = self.endpoints.iter().filter(|(_, endpoint)| {
-            nexin_model::Direction::BOTH.iter().any(|direction| {
-                let of_endpoint = self.engine.rules_for(endpoint.identity, *direction);
-                rules.iter().any(|rule| of_endpoint.contains(rule))
-            })
-        });
-        Some(Policy {
-            reference: policy_ref(&document.key),
-            origin: record.origin,
-            state,
-            file: record.file.clone(),
-            line,
-            rules: u32::try_from(rules.len()).unwrap_or(u32::MAX),
-            endpoints: selected.map(|(id, _)| *id).collect(),
-            applied: record.applied,
-            yaml: excerpt(&record.text, line),
-        })
-    }
-}
-
-/// The document of a multi-document text that holds `line` (from 1).
-fn excerpt(text: &str, line: u32) -> String {
-    let mut document = Vec::new();
-    for (number, this) in text.lines().enumerate() {
-        let separator = this == "---" || this.starts_with("--- ");
-        if separator && number + 1 > line as usize {
-            break;
-        }
-        if separator {
-            document.clear();
-        } else {
-            document.push(this);
-        }
-    }
-    let mut document = document.join("\n");
-    document.push('\n');
-    document
-}
-
-fn unbuilt(rule: &rule::Rule) -> Option<Diagnostic> {
-    let part = rule.unbuilt()?;
-    Some(Diagnostic {
-        severity: Severity::NotEnforceable,
-        file: rule.origin.file.to_string(),
-        line: rule.origin.line,
-        column: rule.origin.column,
-        field: rule.origin.path.to_string(),
-        message: format!("{}, and that is not enforced yet", part.text()),
-        hint: Some("take the rule out, or keep the document back until this part is built".to_owned()),
-    })
-}
-
-pub(crate) fn diagnostics(found: &[input::Diagnostic]) -> Vec<Diagnostic> {
-    let diagnostic = |d: &input::Diagnostic| Diagnostic {
-        severity: if d.is_error() { Severity::Error } else { Severity::Warning },
-        file: d.file.to_string(),
-        line: d.line,
-        column: d.column,
-        field: d.path.clone(),
-        message: d.message.clone(),
-        hint: d.help.clone(),
-    };
-    found.iter().map(diagnostic).collect()
-}
-
-/// What status says of a file that is not in force.
-pub(crate) fn problem(error: &PolicyError) -> String {
-    let first = match error {
-        PolicyError::Invalid(diagnostics) | PolicyError::NotEnforceable(diagnostics) => {
-            diagnostics.iter().max_by_key(|d| d.severity)
-        }
-        _ => None,
-    };
-    match first {
-        Some(d) => format!("{error}: line {}, column {}: {}", d.line, d.column, d.message),
-        None => error.to_string(),
-    }
 }
 
 /// Name of the state file of a watched file: its path with a hash, since paths have slashes and may be long.
-fn file_upload_name(file: &str) -> String {
+pub(super) fn file_upload_name(file: &str) -> String {
     let hash = file
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("file-{hash:016x}")
-}
-
-pub(crate) fn policy_ref(key: &DocumentKey) -> PolicyRef {
-    let kind = match key.kind {
-        Kind::NetworkPolicy => PolicyKind::NetworkPolicy,
-        Kind::CiliumNetworkPolicy => PolicyKind::CiliumNetworkPolicy,
-        Kind::CiliumClusterwideNetworkPolicy => PolicyKind::CiliumClusterwideNetworkPolicy,
-        Kind::ClusterNetworkPolicy => PolicyKind::ClusterNetworkPolicy,
-        Kind::CiliumCIDRGroup => PolicyKind::CiliumCidrGroup,
-    };
-    PolicyRef { kind, namespace: key.namespace.as_deref().map(str::to_owned), name: key.name.to_string() }
-}
-
-pub(crate) fn document_key(reference: &PolicyRef) -> DocumentKey {
-    let kind = match reference.kind {
-        PolicyKind::NetworkPolicy => Kind::NetworkPolicy,
-        PolicyKind::CiliumNetworkPolicy => Kind::CiliumNetworkPolicy,
-        PolicyKind::CiliumClusterwideNetworkPolicy => Kind::CiliumClusterwideNetworkPolicy,
-        PolicyKind::ClusterNetworkPolicy => Kind::ClusterNetworkPolicy,
-        PolicyKind::CiliumCidrGroup => Kind::CiliumCIDRGroup,
-    };
-    DocumentKey {
-        kind,
-        namespace: reference.namespace.as_deref().map(Into::into),
-        name: reference.name.as_str().into(),
-    }
 }
 
 /// The API's answer to a change that is in force.

@@ -3,23 +3,23 @@
 use std::net::IpAddr;
 
 use nexin_api::v1::{
-    Diagnostic, Direction, DirectionAnswer, ExplainQuery, ExplainReply, FlowChange, Labels, PeerRef, PortProtocol,
-    Protocol, RuleRef, SimulateReply, SimulateRequest, SimulatedFlow, SpokenRule, Verdict,
+    Diagnostic, Direction, ExplainQuery, ExplainReply, FlowChange, Labels, PeerRef, PortProtocol, Protocol, RuleRef,
+    SimulateReply, SimulateRequest, SimulatedFlow,
 };
 use nexin_model::{
     EndpointLabels, Identity, Label, LabelSet, NAMESPACE_LABEL, Source, reserved_by_name, reserved_labels,
 };
 use nexin_policy::engine::IdentitySpec;
-use nexin_policy::explain::{Decision, Explanation, Part, SideAnswer};
-use nexin_policy::rule::RuleAction;
+use nexin_policy::explain::SideAnswer;
 use nexin_policy::simulate::{Change, Flow, simulate};
 use nexin_policy::{Engine, Party};
 
 use super::Core;
-use super::endpoints::{EndpointError, label_set, wire_labels};
-use super::policies::{PolicyError, UploadText, document_key, policy_ref};
+use super::endpoints::{EndpointError, label_set};
+use super::{PolicyError, UploadText};
 use crate::events::SeenFlow;
 use crate::identities::named_ports;
+use crate::words::{combined, direction_answer, document_key, rule_ref, wire_labels};
 
 /// Number for labels that no workload has; not an identity that is ever given out.
 const HYPOTHETICAL: [Identity; 2] = [Identity(0x7e << 24), Identity(0x7e << 24 | 1)];
@@ -81,7 +81,7 @@ impl Core {
             to_identity: to.identity.0,
             to_labels: labels(engine, to.identity),
             port: query.port,
-            verdict: combined(&egress.answer, &ingress.answer, audit),
+            verdict: combined(egress.answer.decision, ingress.answer.decision, audit),
             egress: direction_answer(&egress, audit),
             ingress: direction_answer(&ingress, audit),
         };
@@ -256,8 +256,8 @@ impl Simulation {
                 let (source, destination) = (Identity(flow.source_identity), Identity(flow.destination_identity));
                 let Flow { protocol, port, .. } = self.flows[index];
                 let answer = self.engine.flow_answer(source, destination, protocol, port);
-                let verdict = combined(&answer.egress, &answer.ingress, false);
-                let rule = deciding(&answer.egress, &answer.ingress).and_then(|id| rule_ref(&self.engine, id));
+                let verdict = combined(answer.egress.decision, answer.ingress.decision, false);
+                let rule = deciding(&self.engine, &answer.egress, &answer.ingress);
                 let rule_after = rule.clone();
                 unchanged.push(FlowChange {
                     flow: flow.clone(),
@@ -270,11 +270,10 @@ impl Simulation {
         }
         let changes = found.into_iter().map(|change| FlowChange {
             flow: self.shown[change.flow].clone(),
-            before: combined(&change.before.egress, &change.before.ingress, false),
-            after: combined(&change.after.egress, &change.after.ingress, false),
-            rule_before: deciding(&change.before.egress, &change.before.ingress)
-                .and_then(|id| rule_ref(&self.engine, id)),
-            rule_after: deciding(&change.after.egress, &change.after.ingress).and_then(|id| rule_ref(&after, id)),
+            before: combined(change.before.egress.decision, change.before.ingress.decision, false),
+            after: combined(change.after.egress.decision, change.after.ingress.decision, false),
+            rule_before: deciding(&self.engine, &change.before.egress, &change.before.ingress),
+            rule_after: deciding(&after, &change.after.egress, &change.after.ingress),
         });
         SimulateReply {
             flows: self.flows.len() as u64,
@@ -294,63 +293,9 @@ fn table_port(port: PortProtocol) -> u16 {
     }
 }
 
-pub(crate) fn verdict(decision: Decision, audit: bool) -> Verdict {
-    match decision {
-        Decision::Unrestricted | Decision::Allowed => Verdict::Allow,
-        Decision::Denied | Decision::DefaultDenied if audit => Verdict::Audit,
-        Decision::Denied => Verdict::Deny,
-        Decision::DefaultDenied => Verdict::DefaultDeny,
-    }
-}
-
-fn combined(egress: &SideAnswer, ingress: &SideAnswer, audit: bool) -> Verdict {
-    let side = if egress.decision.passes() { ingress } else { egress };
-    verdict(side.decision, audit)
-}
-
 /// The rule of the side that decides.
-fn deciding(egress: &SideAnswer, ingress: &SideAnswer) -> Option<u32> {
+fn deciding(engine: &Engine, egress: &SideAnswer, ingress: &SideAnswer) -> Option<RuleRef> {
     let side = if egress.decision.passes() { ingress } else { egress };
-    (side.rule != 0).then_some(side.rule)
-}
-
-fn rule_ref(engine: &Engine, id: u32) -> Option<RuleRef> {
-    let rule = engine.rule(id)?;
-    Some(RuleRef {
-        id,
-        policy: policy_ref(&rule.origin.document),
-        file: rule.origin.file.to_string(),
-        line: rule.origin.line,
-        field: rule.origin.path.to_string(),
-        log: rule.log.as_deref().map(str::to_owned),
-    })
-}
-
-fn direction_answer(explanation: &Explanation, audit: bool) -> DirectionAnswer {
-    let answer = &explanation.answer;
-    let rules = explanation.rules.iter().map(|rule| SpokenRule {
-        policy: policy_ref(&rule.origin.document),
-        file: rule.origin.file.to_string(),
-        line: rule.origin.line,
-        field: rule.origin.path.to_string(),
-        verdict: if rule.action == RuleAction::Deny { Verdict::Deny } else { Verdict::Allow },
-        winner: rule.part == Part::Decides,
-        shadow: rule.shadow,
-        reason: match rule.part {
-            Part::Decides => rule.origin.text.to_string(),
-            Part::WouldDecide => format!("{}; would decide if shadow policies were in force", rule.origin.text),
-            Part::Overruled => format!("{}; a stronger rule decides", rule.origin.text),
-            Part::OtherPorts => format!("{}; about this peer, but other ports", rule.origin.text),
-        },
-    });
-    DirectionAnswer {
-        direction: answer.direction,
-        enforced: answer.decision != Decision::Unrestricted,
-        verdict: verdict(answer.decision, audit),
-        rules: rules.collect(),
-        isolated_by: explanation.isolated_by.iter().map(policy_ref).collect(),
-        reason: explanation.reason(),
-        shadow_verdict: answer.shadow.as_ref().map(|shadow| verdict(shadow.decision, false)),
-        kernel_verdict: None,
-    }
+    let rule = engine.rule(side.rule)?;
+    Some(RuleRef { log: rule.log.as_deref().map(str::to_owned), ..rule_ref(side.rule, &rule.origin) })
 }

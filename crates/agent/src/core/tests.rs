@@ -51,6 +51,10 @@ fn upload(text: &str) -> UploadText {
     UploadText { text: text.into(), file: "p.yaml".into(), namespace: None }
 }
 
+fn set(text: &str) -> Vec<UploadText> {
+    vec![upload(text)]
+}
+
 const WEB: &str = "apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy
 metadata: {name: web}
@@ -111,7 +115,7 @@ fn an_endpoint_gets_an_address_an_identity_and_is_the_same_when_asked_again() {
 fn removal_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut core = open(dir.path(), &[]);
-    core.apply_upload(upload(WEB), Timestamp(1)).unwrap();
+    core.apply_uploads(set(WEB), Timestamp(1)).unwrap();
     let before = picture(&core);
     for round in 0..20 {
         let id = make(&mut core, &format!("web-{round}"), Some(&[("app", "web"), ("round", &round.to_string())]));
@@ -169,9 +173,9 @@ fn incremental_changes_equal_a_start_from_what_was_saved() {
     let dir = tempfile::tempdir().unwrap();
     let mut core = open(dir.path(), &[]);
     let web = make(&mut core, "web", Some(&[("app", "web")]));
-    core.apply_upload(upload(WEB), Timestamp(1)).unwrap();
+    core.apply_uploads(set(WEB), Timestamp(1)).unwrap();
     let client = make(&mut core, "client", None);
-    core.apply_upload(upload(CIDR), Timestamp(2)).unwrap();
+    core.apply_uploads(set(CIDR), Timestamp(2)).unwrap();
     let update = LabelsUpdate { labels: Labels::from_iter([("app", "client")]), ..LabelsUpdate::default() };
     core.relabel(client, update).unwrap();
     let extra = make(&mut core, "extra", Some(&[("app", "extra")]));
@@ -193,23 +197,55 @@ fn bad_documents_change_nothing_and_roll_back_restores() {
     let dir = tempfile::tempdir().unwrap();
     let mut core = open(dir.path(), &[]);
     make(&mut core, "web", Some(&[("app", "web")]));
-    core.apply_upload(upload(WEB), Timestamp(1)).unwrap();
+    core.apply_uploads(set(WEB), Timestamp(1)).unwrap();
     let before = picture(&core);
     let unknown_field = format!("{WEB}---\n{}", CIDR.replace("podSelector", "podSelektor"));
-    assert!(matches!(core.apply_upload(upload(&unknown_field), Timestamp(2)), Err(PolicyError::Invalid(_))));
+    assert!(matches!(core.apply_uploads(set(&unknown_field), Timestamp(2)), Err(PolicyError::Invalid(_))));
     let l7 = "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: l7}\nspec:\n  endpointSelector: {}\n  \
               ingress:\n  - toPorts:\n    - ports: [{port: \"80\", protocol: TCP}]\n      rules: {http: [{method: GET}]}\n";
-    let refused = core.apply_upload(upload(&format!("{CIDR}---\n{l7}")), Timestamp(2));
+    let refused = core.apply_uploads(set(&format!("{CIDR}---\n{l7}")), Timestamp(2));
     let Err(PolicyError::NotEnforceable(places)) = refused else { panic!("{refused:?}") };
     assert!(places.iter().any(|place| place.line > 8 && place.message.contains("not enforced yet")), "{places:?}");
     assert_eq!(picture(&core), before);
     let saved = core.before();
-    core.apply_upload(upload(CIDR), Timestamp(3)).unwrap();
-    core.apply_upload(upload(&WEB.replace("client", "nobody")), Timestamp(4)).unwrap();
+    core.apply_uploads(set(CIDR), Timestamp(3)).unwrap();
+    core.apply_uploads(set(&WEB.replace("client", "nobody")), Timestamp(4)).unwrap();
     assert_ne!(picture(&core), before);
     core.roll_back(saved).unwrap();
     assert_eq!(picture(&core), before);
     assert_eq!(open(dir.path(), &[]).policies().len(), 1);
+}
+
+#[test]
+fn several_files_are_one_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut core = open(dir.path(), &[]);
+    make(&mut core, "web", Some(&[("app", "web")]));
+    let files = |texts: &[&str]| -> Vec<UploadText> {
+        let named = texts.iter().enumerate();
+        named.map(|(n, text)| UploadText { file: format!("{n}.yaml"), ..upload(text) }).collect()
+    };
+    let before = picture(&core);
+    let bad = WEB.replace("ingress", "ingres");
+    let refused = core.apply_uploads(files(&[CIDR, &bad, &bad]), Timestamp(1));
+    let Err(PolicyError::Invalid(places)) = refused else { panic!("{refused:?}") };
+    let named: Vec<&str> = places.iter().map(|place| place.file.as_str()).collect();
+    assert!(named.contains(&"1.yaml") && named.contains(&"2.yaml"), "every file's mistakes: {places:?}");
+    let refused = core.apply_uploads(files(&[WEB, CIDR, WEB]), Timestamp(1)).unwrap_err().to_string();
+    assert!(refused.contains("0.yaml and 2.yaml"), "{refused}");
+    assert_eq!(picture(&core), before);
+
+    // The disk refuses the second file: the first is taken back.
+    let obstacle = dir.path().join("policies/api-00000001.json");
+    std::fs::create_dir_all(obstacle.join("full")).unwrap();
+    core.apply_uploads(files(&[WEB, CIDR]), Timestamp(1)).unwrap_err();
+    assert_eq!((picture(&core), core.policies().len()), (before, 0));
+    std::fs::remove_dir_all(&obstacle).unwrap();
+    assert!(open(dir.path(), &[]).policies().is_empty(), "on disk too");
+
+    let changed = core.apply_uploads(files(&[WEB, CIDR]), Timestamp(2)).unwrap();
+    assert_eq!((changed.applied.len(), changed.endpoints), (2, 1));
+    assert_eq!(open(dir.path(), &[]).policies().len(), 2);
 }
 
 #[test]
@@ -220,7 +256,7 @@ fn a_watched_file_owns_its_documents_and_keeps_its_last_good_version() {
     let file = |text: &str| UploadText { file: "/etc/p.yaml".into(), ..upload(text) };
     core.apply_file(file(&format!("{WEB}---\n{CIDR}")), Timestamp(1)).unwrap();
     assert_eq!(core.policies().len(), 2);
-    assert!(matches!(core.apply_upload(upload(WEB), Timestamp(2)), Err(PolicyError::Watched { .. })));
+    assert!(matches!(core.apply_uploads(set(WEB), Timestamp(2)), Err(PolicyError::Watched { .. })));
     assert!(core.apply_file(file("kind: Nonsense"), Timestamp(3)).is_err());
     assert_eq!(core.policies().len(), 2);
     let problems = core.policy_problems();
@@ -236,13 +272,13 @@ fn a_watched_file_owns_its_documents_and_keeps_its_last_good_version() {
 fn a_document_is_replaced_deleted_and_shown_as_written() {
     let dir = tempfile::tempdir().unwrap();
     let mut core = open(dir.path(), &[]);
-    core.apply_upload(upload(&format!("{CIDR}---\n{WEB}")), Timestamp(1)).unwrap();
+    core.apply_uploads(set(&format!("{CIDR}---\n{WEB}")), Timestamp(1)).unwrap();
     let shown = core.policies();
     assert!(
         shown.iter().any(|policy| policy.yaml == WEB) && shown.iter().any(|policy| policy.yaml == CIDR),
         "{shown:?}"
     );
-    let again = core.apply_upload(upload(WEB), Timestamp(2)).unwrap();
+    let again = core.apply_uploads(set(WEB), Timestamp(2)).unwrap();
     assert!(again.applied.len() + again.unchanged.len() == 1);
     let references: Vec<PolicyRef> = core.policies().into_iter().map(|policy| policy.reference).collect();
     for reference in &references {
@@ -258,8 +294,8 @@ fn questions_are_answered_by_name_address_and_label() {
     let mut core = open(dir.path(), &[]);
     let web = make(&mut core, "web", Some(&[("app", "web")]));
     make(&mut core, "client", Some(&[("app", "client")]));
-    core.apply_upload(upload(WEB), Timestamp(1)).unwrap();
-    core.apply_upload(upload(CIDR), Timestamp(1)).unwrap();
+    core.apply_uploads(set(WEB), Timestamp(1)).unwrap();
+    core.apply_uploads(set(CIDR), Timestamp(1)).unwrap();
     let mut ask = |from: &str, to: &str| {
         let query = nexin_api::v1::ExplainQuery {
             from: from.parse().unwrap(),

@@ -9,7 +9,8 @@ use nexin_model::Identity;
 use nexin_policy::tables::PolicyKey;
 
 use super::Core;
-use super::endpoints::{CoreEndpoint, EndpointError, wire_labels};
+use super::endpoints::{CoreEndpoint, EndpointError};
+use crate::words::wire_labels;
 
 impl Core {
     pub(crate) fn endpoint_view(&self, id: u16) -> Result<Endpoint, EndpointError> {

@@ -8,8 +8,8 @@ use futures_util::Stream;
 use crate::v1::{
     Attachment, ConfigReply, CtEntry, CtFlushReply, CtQuery, DoctorReply, Endpoint, EndpointCreate, ErrorBody,
     ExplainQuery, ExplainReply, Identity, IpamReply, LabelsUpdate, MapContents, MapInfo, MonitorFilter, MonitorRecord,
-    NamespaceUpdate, Policy, PolicyApplyReply, PolicyRef, PolicyUpload, RemovedReply, SimulateReply, SimulateRequest,
-    StatusReply, ValidateReply,
+    NamespaceUpdate, Policy, PolicyApplyReply, PolicyRef, PolicySet, PolicyUpload, RemovedReply, SimulateReply,
+    SimulateRequest, StatusReply, ValidateReply,
 };
 
 /// An answer, or why there is none.
@@ -36,6 +36,7 @@ pub trait Handler: Clone + Send + Sync + 'static {
         yaml: String,
         upload: PolicyUpload,
     ) -> impl Future<Output = Answer<PolicyApplyReply>> + Send;
+    fn apply_policy_set(&self, set: PolicySet) -> impl Future<Output = Answer<PolicyApplyReply>> + Send;
     fn validate_policies(
         &self,
         yaml: String,

@@ -69,6 +69,7 @@ operations! {
     Get "/v1/identities" "identities" (none, Nothing) -> Many("Identity"), "All identities";
     Get "/v1/policies" "policies" (none, Nothing) -> Many("Policy"), "Documents in force";
     Post "/v1/policies" "applyPolicies" (query::<v1::PolicyUpload>, Yaml) -> One("PolicyApplyReply"), "Apply every document of the body, or none";
+    Post "/v1/policies/set" "applyPolicySet" (none, One("PolicySet")) -> One("PolicyApplyReply"), "Apply every document of all files, or none of any";
     Post "/v1/policies/validate" "validatePolicies" (query::<v1::PolicyUpload>, Yaml) -> One("ValidateReply"), "Say everything there is to say of the documents of the body";
     Get "/v1/policies/explain" "explain" (query::<v1::ExplainQuery>, Nothing) -> One("ExplainReply"), "Every rule that speaks of a conversation, and the winner";
     Post "/v1/policies/simulate" "simulate" (none, One("SimulateRequest")) -> One("SimulateReply"), "Which current and recorded flows a change would turn";
@@ -103,6 +104,8 @@ operations! {
         v1::PolicyApplyReply,
         v1::ValidateReply,
         v1::ExplainReply,
+        v1::PolicyFile,
+        v1::PolicySet,
         v1::SimulateRequest,
         v1::SimulateReply,
         v1::MonitorRecord,

@@ -88,6 +88,10 @@ fn policy_routes<H: Handler>() -> Router<Context<H>> {
             ),
         )
         .route(
+            "/v1/policies/set",
+            post(async |State(c): Ctx<H>, Body(set)| reply(c.handler.apply_policy_set(set).await)),
+        )
+        .route(
             "/v1/policies/validate",
             post(async |State(c): Ctx<H>, Params(upload), Text(yaml)| {
                 reply(c.handler.validate_policies(yaml, upload).await)

@@ -125,6 +125,10 @@ impl Handler for Echo {
     async fn apply_policies(&self, yaml: String, upload: PolicyUpload) -> Answer<PolicyApplyReply> {
         no(&format!("{:?}: {}", upload.file, yaml.len()))
     }
+    async fn apply_policy_set(&self, set: PolicySet) -> Answer<PolicyApplyReply> {
+        let files = set.files.iter().map(|file| format!("{}: {}", file.file, file.yaml));
+        Err(ErrorBody::new(ErrorCode::InvalidPolicy, files.collect::<Vec<_>>().join("; ")))
+    }
     async fn validate_policies(&self, _yaml: String, _upload: PolicyUpload) -> Answer<ValidateReply> {
         no("validate")
     }
@@ -244,6 +248,9 @@ async fn requests_and_answers_arrive_as_they_were_sent() {
     let upload = PolicyUpload { file: Some("a b.yaml".into()), namespace: None };
     let refused = refusal(client.apply_policies("x".repeat(100_000), &upload).await);
     assert_eq!((refused.code, refused.message.as_str()), (ErrorCode::Conflict, "Some(\"a b.yaml\"): 100000"));
+    let file = |name: &str| PolicyFile { file: name.to_owned(), yaml: "a: b".to_owned() };
+    let set = PolicySet { files: vec![file("one"), file("two")], namespace: None };
+    assert_eq!(refusal(client.apply_policy_set(&set).await).message, "one: a: b; two: a: b");
     assert_eq!(client.flush_conntrack(&CtQuery { endpoint: Some(4), limit: None }).await.unwrap(), 4);
     assert_eq!(client.metrics().await.unwrap(), "# EOF\n");
 }

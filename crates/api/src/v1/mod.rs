@@ -34,8 +34,8 @@ pub use ipam::{Allocation, IpamReply, Pool};
 pub use labels::Labels;
 pub use peer::{PeerRef, PeerRefError};
 pub use policy::{
-    Diagnostic, Direction, DirectionAnswer, ExplainQuery, ExplainReply, Policy, PolicyApplyReply, PolicyKind,
-    PolicyOrigin, PolicyRef, PolicyState, PolicyUpload, Severity, SpokenRule, ValidateReply,
+    Diagnostic, Direction, DirectionAnswer, ExplainQuery, ExplainReply, Policy, PolicyApplyReply, PolicyFile,
+    PolicyKind, PolicyOrigin, PolicyRef, PolicySet, PolicyState, PolicyUpload, Severity, SpokenRule, ValidateReply,
 };
 pub use protocol::{PortProtocol, PortProtocolError, Protocol};
 pub use simulate::{FlowChange, SimulateReply, SimulateRequest, SimulatedFlow};

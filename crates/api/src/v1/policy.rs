@@ -100,6 +100,26 @@ pub struct PolicyUpload {
     pub namespace: Option<String>,
 }
 
+/// `POST /v1/policies/set`: several files that are one change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicySet {
+    pub files: Vec<PolicyFile>,
+    /// Namespace of documents that name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+/// A file of a [`PolicySet`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyFile {
+    /// Its name for messages and explanations.
+    pub file: String,
+    /// YAML documents.
+    pub yaml: String,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {

@@ -23,6 +23,17 @@ pub(crate) enum Format {
     Yaml,
 }
 
+impl Format {
+    /// `value` for programs; `None` where people read.
+    pub(crate) fn of<T: Serialize>(self, value: &T) -> Option<String> {
+        match self {
+            Self::Table => None,
+            Self::Json => json(value).ok().map(|text| text + "\n"),
+            Self::Yaml => serde_json::to_value(value).ok().map(|value| yaml::emit(&value)),
+        }
+    }
+}
+
 /// Standard output with a format and a decision about colour.
 pub(crate) struct Out {
     pub(crate) format: Format,

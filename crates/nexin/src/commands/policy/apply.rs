@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use nexin_api::v1::{PolicyApplyReply, PolicyUpload};
+use nexin_api::v1::{PolicyApplyReply, PolicyFile, PolicySet};
 
 use super::super::Context;
 use super::{files, validate};
@@ -21,36 +21,17 @@ pub(crate) struct Apply {
     namespace: Option<String>,
 }
 
-/// All files are checked before the first is applied; each file is applied whole or not at all.
+/// All files are one change: in force afterwards, or nothing of them.
 pub(crate) async fn apply(context: &Context, args: &Apply) -> Result<ExitCode> {
-    let client = context.client()?;
-    let files = files::read(&args.files)?;
-    let upload = |name: &str| PolicyUpload { file: Some(name.to_owned()), namespace: args.namespace.clone() };
-    let mut valid = true;
-    for file in files.iter().filter(|_| files.len() > 1) {
-        let reply = client.validate_policies(file.text.clone(), &upload(&file.name)).await?;
-        if !reply.valid {
-            valid = false;
-            eprint!("{}", validate::diagnostics(&reply.diagnostics, &file.text, Style::default()));
-        }
-    }
-    if !valid {
-        eprintln!("nothing was applied");
-        return Ok(ExitCode::FAILURE);
-    }
-    let mut all = PolicyApplyReply::default();
+    let file = |file: files::PolicyFile| PolicyFile { file: file.name, yaml: file.text };
+    let files: Vec<PolicyFile> = files::read(&args.files)?.into_iter().map(file).collect();
     let progress = Progress::new();
-    for file in &files {
-        progress.say(&format!("applying {}", file.name));
-        let reply = client.apply_policies(file.text.clone(), &upload(&file.name)).await?;
-        all.applied.extend(reply.applied);
-        all.unchanged.extend(reply.unchanged);
-        all.warnings.extend(reply.warnings);
-        all.endpoints_changed += reply.endpoints_changed;
-        all.epoch = reply.epoch;
-    }
+    progress.say(&format!("applying {}", files.iter().map(|file| file.file.as_str()).collect::<Vec<_>>().join(", ")));
+    let set = PolicySet { files, namespace: args.namespace.clone() };
+    let reply = context.client()?.apply_policy_set(&set).await;
     drop(progress);
-    context.out.show(&all, |style| render(&all, style))?;
+    let reply = reply?;
+    context.out.show(&reply, |style| render(&reply, style))?;
     Ok(ExitCode::SUCCESS)
 }
 

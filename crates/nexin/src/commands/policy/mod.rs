@@ -1,7 +1,6 @@
 //! `nexin policy`: rules, and what they say of traffic.
 
 mod apply;
-mod convert;
 mod explain;
 mod files;
 mod get;

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
+use nexin_agent::words::{combined, detail, diagnostic, direction_answer, document_key, rule_ref, wire_labels};
 use nexin_api::v1::{self, ExplainQuery, ExplainReply, PeerRef, PolicyRef, PortProtocol, SimulateReply, SimulatedFlow};
 use nexin_policy::cases::{self, Case, World};
 use nexin_policy::explain::{Explanation, FlowAnswer};
@@ -13,7 +14,7 @@ use nexin_policy::simulate::{Change, Flow, FlowChange, simulate as compare};
 use nexin_runtime::settings::nearest;
 
 use super::files::PolicyFile;
-use super::{convert, validate};
+use super::validate;
 use crate::error::{CliError, Result};
 use crate::output::Style;
 
@@ -26,17 +27,8 @@ pub(super) fn read_cases(path: &Path) -> Result<Vec<Case>> {
     let beside = path.parent().unwrap_or(Path::new(""));
     let name = path.display().to_string();
     let found = cases::read(&text, &name, &mut |file| fs::read_to_string(beside.join(file)));
-    let said: Vec<v1::Diagnostic> = found.diagnostics.iter().map(convert::diagnostic).collect();
-    for diagnostic in &said {
-        let source = if diagnostic.file == name { text.as_str() } else { "" };
-        eprint!("{}", validate::diagnostics(std::slice::from_ref(diagnostic), source, Style::default()));
-    }
-    if found.diagnostics.iter().any(input::Diagnostic::is_error) {
-        return Err(CliError::input(
-            format!("{name} has mistakes"),
-            "the format is described in docs/design/policy.md",
-        ));
-    }
+    let source = |file: &str| if file == name { text.as_str() } else { "" };
+    say(&found.diagnostics, source, &name, "the format is described in docs/design/policy.md")?;
     Ok(found.cases)
 }
 
@@ -70,7 +62,7 @@ pub(super) fn explain(file: &Path, case: Option<&str>, query: &ExplainQuery) -> 
     let [egress, ingress] = world.explain(&from, &to, protocol, port).map_err(|error| unknown(&error, &known))?;
     let labels = |identity| {
         let spec = world.engine().identity(identity);
-        spec.map(|spec| convert::labels(&spec.labels)).unwrap_or_default()
+        spec.map(|spec| wire_labels(&spec.labels)).unwrap_or_default()
     };
     Ok(ExplainReply {
         // Numbers are an agent's to give.
@@ -79,9 +71,9 @@ pub(super) fn explain(file: &Path, case: Option<&str>, query: &ExplainQuery) -> 
         to_identity: 0,
         to_labels: labels(ends.destination),
         port: query.port,
-        verdict: convert::combined(egress.answer.decision, ingress.answer.decision),
-        egress: convert::direction(&egress),
-        ingress: convert::direction(&ingress),
+        verdict: combined(egress.answer.decision, ingress.answer.decision, false),
+        egress: direction_answer(&egress, false),
+        ingress: direction_answer(&ingress, false),
     })
 }
 
@@ -125,7 +117,7 @@ fn peer(world: &World, peer: &PeerRef) -> Result<cases::PeerRef> {
         }
         PeerRef::Labels(labels) => {
             let has_all = |workload: &&cases::Workload| {
-                let own = convert::labels(&workload.labels);
+                let own = wire_labels(&workload.labels);
                 labels
                     .0
                     .iter()
@@ -199,27 +191,40 @@ pub(super) fn simulate(file: &Path, case: Option<&str>, imagined: &Imagined<'_>)
 }
 
 fn change(imagined: &Imagined<'_>) -> Result<Change> {
-    let mut change = Change { apply: Vec::new(), remove: imagined.delete.iter().map(convert::key).collect() };
+    let mut change = Change { apply: Vec::new(), remove: imagined.delete.iter().map(document_key).collect() };
     for file in imagined.files {
         let (documents, said) =
             input::load(&file.text, &file.name, input::Strictness::Strict, &LowerOptions::default());
-        let shown: Vec<v1::Diagnostic> = said.iter().map(convert::diagnostic).collect();
-        eprint!("{}", validate::diagnostics(&shown, &file.text, Style::default()));
-        if said.iter().any(input::Diagnostic::is_error) {
-            return Err(CliError::input(format!("{} has mistakes", file.name), "nothing was simulated"));
-        }
+        say(&said, |_| &file.text, &file.name, "nothing was simulated")?;
         change.apply.extend(documents);
     }
     Ok(change)
 }
 
+/// Warnings are shown, with their lines out of `source`.
+///
+/// # Errors
+/// There is something worse.
+fn say<'a>(found: &[input::Diagnostic], source: impl Fn(&str) -> &'a str, file: &str, next: &str) -> Result<()> {
+    let said: Vec<v1::Diagnostic> = found.iter().map(diagnostic).collect();
+    let one =
+        |said: &v1::Diagnostic| validate::diagnostics(std::slice::from_ref(said), source(&said.file), Style::default());
+    let shown: String = said.iter().map(one).collect();
+    if !found.iter().any(input::Diagnostic::is_error) {
+        eprint!("{shown}");
+        return Ok(());
+    }
+    let places = said.into_iter().map(detail).collect();
+    Err(CliError::Mistakes { what: format!("{file} has mistakes"), next: next.to_owned(), places, shown })
+}
+
 fn verdict(answer: &FlowAnswer) -> v1::Verdict {
-    convert::combined(answer.egress.decision, answer.ingress.decision)
+    combined(answer.egress.decision, answer.ingress.decision, false)
 }
 
 fn deciding(side: &Explanation) -> Option<v1::RuleRef> {
     let rule = side.rules.iter().find(|rule| rule.part == nexin_policy::explain::Part::Decides)?;
-    Some(convert::rule(rule.rule, &rule.origin))
+    Some(rule_ref(rule.rule, &rule.origin))
 }
 
 /// A row as a flow. Its ends are named; addresses are only there where the row has one.

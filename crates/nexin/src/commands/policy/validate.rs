@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use nexin_agent::words::{diagnostic, policy_ref};
 use nexin_api::v1::{Diagnostic, Severity, ValidateReply};
 use nexin_policy::input;
 
 use super::super::Context;
-use super::{convert, files};
+use super::files;
 use crate::error::Result;
 use crate::output::{Paint, Style};
 
@@ -35,10 +36,10 @@ pub(crate) fn validate(context: &Context, args: &Validate) -> Result<ExitCode> {
     let mut texts = BTreeMap::new();
     for file in files::read(&[&args.files[..], &args.paths[..]].concat())? {
         let parsed = input::parse(&file.text, &file.name, strictness);
-        reply.documents.extend(parsed.documents.iter().map(|document| convert::reference(&document.key())));
-        reply.diagnostics.extend(parsed.diagnostics.iter().map(convert::diagnostic));
+        reply.documents.extend(parsed.documents.iter().map(|document| policy_ref(&document.key())));
+        reply.diagnostics.extend(parsed.diagnostics.iter().map(diagnostic));
         let missing = parsed.documents.iter().flat_map(input::Document::unenforceable);
-        reply.diagnostics.extend(missing.map(|diagnostic| convert::not_enforceable(&diagnostic)));
+        reply.diagnostics.extend(missing.map(|diagnostic| not_enforceable(&diagnostic)));
         texts.insert(file.name, file.text);
     }
     let worst = reply.diagnostics.iter().map(|diagnostic| diagnostic.severity).max();
@@ -46,6 +47,15 @@ pub(crate) fn validate(context: &Context, args: &Validate) -> Result<ExitCode> {
     context.out.show(&reply, |style| render(&reply, &texts, style))?;
     let fails = !reply.valid || (args.strict && worst.is_some());
     Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn not_enforceable(said: &input::Diagnostic) -> Diagnostic {
+    let mut said = Diagnostic { severity: Severity::NotEnforceable, ..diagnostic(said) };
+    // The severity says so already.
+    if let Some(what) = said.message.strip_prefix("not enforceable yet: ") {
+        said.message = what.to_owned();
+    }
+    said
 }
 
 fn render(reply: &ValidateReply, texts: &BTreeMap<String, String>, style: Style) -> String {

@@ -8,6 +8,7 @@ mod address;
 mod connect;
 mod connection;
 mod listen;
+mod post;
 mod text;
 mod tls;
 
@@ -15,5 +16,6 @@ pub use address::{AddressError, ListenAddress, Target};
 pub use connect::{ConnectError, Connector, IoOfHyper};
 pub use connection::Connection;
 pub use listen::{ListenError, Listener};
+pub use post::{PostError, PostReply, Poster};
 pub use text::{TextReply, TextRequest, serve_text};
 pub use tls::{ClientTls, Protocol, ServerTls, TlsError, Trust};

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 /// Each text with what Hubble's own reader says to it (`Err`), or name and path of what it found.
@@ -139,4 +141,11 @@ fn an_exporter_ends_when_it_says() {
     assert!(!log.is_active(Duration::new(1_696_921_199, 500_000_000)));
 }
 
-use std::time::Duration;
+#[test]
+fn filters_stand_one_after_the_other() {
+    let filters = parse_filters("{\"source_pod\":[\"a/\"]} {\"verdict\":[\"DROPPED\"]}\n{}").unwrap();
+    assert_eq!(filters.len(), 3);
+    assert_eq!(filters[0].source_pod, ["a/"]);
+    let error = parse_filters("{\"bogus\":1}").unwrap_err().to_string();
+    assert!(error.starts_with("failed to decode flow filters \"{\\\"bogus\\\":1}\": proto: (line 1:2)"), "{error}");
+}

@@ -131,7 +131,7 @@ impl ContextLabel {
                 const UNKNOWN: i32 = TrafficDirection::Unknown as i32;
                 match flow.traffic_direction() {
                     UNKNOWN => value.push_str("unknown"),
-                    number => super::plugin::lower(names::direction(number), number, value),
+                    number => super::labels::lower(names::direction(number), number, value),
                 }
             }
         }

@@ -3,6 +3,7 @@
 
 mod config;
 mod context;
+mod labels;
 mod names;
 mod plugin;
 mod series;
@@ -15,7 +16,7 @@ pub use config::{Config, ConfigError, ContextOption, MetricConfig, MetricError};
 pub use context::ContextError;
 pub use names::IcmpName;
 pub use series::{BUCKETS, Exemplar, Histogram, MetricKind, Sample};
-pub use text::{Format, escape, float};
+pub use text::{Format, float, write};
 
 pub use crate::document::DocumentError;
 use crate::filter::{Filters, Seen};
@@ -160,11 +161,9 @@ impl Metrics {
 
     /// The exposition, without the mark that ends it (so that others can add theirs).
     pub fn encode(&self, format: Format) -> String {
-        let mut families: Vec<&Family> = self.families().collect();
-        families.sort_unstable_by_key(|family| family.name);
         let mut text = String::new();
-        for family in families {
-            text::family(family, format, &mut text);
+        for metric in self.metrics() {
+            write(&metric, format, &mut text);
         }
         text
     }

@@ -10,10 +10,12 @@ pub(crate) const SEPARATOR: char = '\0';
 /// Upper bounds in seconds; the last bucket has none.
 pub const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// Whether a metric counts events or sorts values into buckets.
+/// What a metric's series hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
     Counter,
+    /// A value that goes up and down. No plugin has one; what tells of the program itself does.
+    Gauge,
     Histogram,
 }
 
@@ -45,7 +47,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    fn observe(&mut self, value: f64, exemplar: Option<Exemplar>) {
+    pub fn observe(&mut self, value: f64, exemplar: Option<Exemplar>) {
         let bucket = BUCKETS.iter().position(|bound| value <= *bound).unwrap_or(BUCKETS.len());
         self.buckets[bucket] += 1;
         self.sum += value;
@@ -63,6 +65,7 @@ impl Histogram {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sample {
     Counter { count: u64, exemplar: Option<Box<Exemplar>> },
+    Gauge(f64),
     Histogram(Box<Histogram>),
 }
 
@@ -84,7 +87,9 @@ impl Sample {
             }
             (Self::Histogram(histogram), Observation::Seconds(value, exemplar)) => histogram.observe(value, exemplar),
             // Plugins pair metrics with observations of their kind; the other pairs have nothing to add to.
-            (Self::Counter { .. }, Observation::Seconds(..)) | (Self::Histogram(_), Observation::One(_)) => {}
+            (Self::Counter { .. }, Observation::Seconds(..))
+            | (Self::Histogram(_), Observation::One(_))
+            | (Self::Gauge(_), _) => {}
         }
     }
 }
@@ -117,6 +122,7 @@ impl SeriesSet {
         }
         let mut sample = match self.kind {
             MetricKind::Counter => Sample::Counter { count: 0, exemplar: None },
+            MetricKind::Gauge => Sample::Gauge(0.0),
             MetricKind::Histogram => Sample::Histogram(Box::default()),
         };
         sample.add(observation);

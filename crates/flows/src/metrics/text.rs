@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::plugin::Family;
+use super::Metric;
 use super::series::{BUCKETS, Exemplar, Histogram, MetricKind, Sample};
 
 /// Which of the two texts.
@@ -40,34 +40,37 @@ impl Format {
     }
 }
 
-const PREFIX: &str = "hubble_";
-
 /// Appends a metric with all its series; nothing where there are none.
-pub(crate) fn family(family: &Family, format: Format, text: &mut String) {
-    if family.series.len() == 0 {
+pub fn write(metric: &Metric<'_>, format: Format, text: &mut String) {
+    if metric.series.is_empty() {
         return;
     }
-    let counter = family.series.kind() == MetricKind::Counter;
-    let title = match format {
-        Format::OpenMetrics if counter => family.name.strip_suffix("_total").unwrap_or(family.name),
-        _ => family.name,
+    let name = metric.name.as_str();
+    let title = match (format, metric.kind) {
+        (Format::OpenMetrics, MetricKind::Counter) => name.strip_suffix("_total").unwrap_or(name),
+        _ => name,
     };
-    let kind = if counter { "counter" } else { "histogram" };
+    let kind = match metric.kind {
+        MetricKind::Counter => "counter",
+        MetricKind::Gauge => "gauge",
+        MetricKind::Histogram => "histogram",
+    };
     // Writing to a string does not fail.
-    let _ = writeln!(text, "# HELP {PREFIX}{title} {}\n# TYPE {PREFIX}{title} {kind}", family.help);
-    let names = family.label_names();
-    for (values, sample) in family.series.sorted() {
-        let mut labels = String::new();
-        for (name, value) in names.iter().zip(values) {
+    let _ = writeln!(text, "# HELP {title} {}\n# TYPE {title} {kind}", metric.help);
+    let mut labels = String::new();
+    for series in &metric.series {
+        labels.clear();
+        for (name, value) in &series.labels {
             let _ = write!(labels, "{}{name}=\"", if labels.is_empty() { "" } else { "," });
             escape(value, &mut labels);
             labels.push('"');
         }
-        match sample {
+        match series.sample {
             Sample::Counter { count, exemplar } => {
-                line(text, family.name, "", &labels, &float(*count as f64, format), format, exemplar.as_deref());
+                line(text, (name, ""), &labels, &float(*count as f64, format), format, exemplar.as_deref());
             }
-            Sample::Histogram(histogram) => buckets(text, family.name, &labels, histogram, format),
+            Sample::Gauge(value) => line(text, (name, ""), &labels, &float(*value, format), format, None),
+            Sample::Histogram(histogram) => buckets(text, name, &labels, histogram, format),
         }
     }
 }
@@ -79,23 +82,22 @@ fn buckets(text: &mut String, name: &str, labels: &str, histogram: &Histogram, f
     for ((bound, count), exemplar) in bounds.zip(histogram.buckets).zip(&histogram.exemplars) {
         total += count;
         let labels = format!("{labels}{separator}le=\"{bound}\"");
-        line(text, name, "_bucket", &labels, &total.to_string(), format, exemplar.as_deref());
+        line(text, (name, "_bucket"), &labels, &total.to_string(), format, exemplar.as_deref());
     }
-    line(text, name, "_sum", labels, &float(histogram.sum, format), format, None);
-    line(text, name, "_count", labels, &total.to_string(), format, None);
+    line(text, (name, "_sum"), labels, &float(histogram.sum, format), format, None);
+    line(text, (name, "_count"), labels, &total.to_string(), format, None);
 }
 
 fn line(
     text: &mut String,
-    name: &str,
-    suffix: &str,
+    (name, suffix): (&str, &str),
     labels: &str,
     value: &str,
     format: Format,
     exemplar: Option<&Exemplar>,
 ) {
     let (open, close) = if labels.is_empty() { ("", "") } else { ("{", "}") };
-    let _ = write!(text, "{PREFIX}{name}{suffix}{open}{labels}{close} {value}");
+    let _ = write!(text, "{name}{suffix}{open}{labels}{close} {value}");
     if let (Format::OpenMetrics, Some(exemplar)) = (format, exemplar) {
         text.push_str(" # {traceID=\"");
         escape(&exemplar.trace_id, text);
@@ -106,7 +108,7 @@ fn line(
 }
 
 /// Appends a label's value as it stands between quotes.
-pub fn escape(value: &str, text: &mut String) {
+fn escape(value: &str, text: &mut String) {
     for character in value.chars() {
         match character {
             '\\' => text.push_str("\\\\"),

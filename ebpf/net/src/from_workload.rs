@@ -16,7 +16,7 @@ use crate::event::{count, drop_unparsed};
 use crate::family::{Family, V4, V6};
 use crate::packet::Hook;
 use crate::skb::{Skb, jiffies};
-use crate::tell;
+use crate::tell::{self, Side, Steady};
 use crate::track::track;
 use crate::{arp, maps, policy};
 
@@ -109,20 +109,22 @@ fn established<F: Deliver + Telltale>(
     if news || config.flags & Config::CAPTURE != 0 || flow.expired(now) || flow.epoch() != config.epoch {
         return LONG_WAY;
     }
+    let entries = config.flags & Config::ENTRIES != 0;
     let facts = u32::from(sender_is_low)
         | u32::from(forward) << 1
+        | u32::from(entries) << 2
         | u32::from(tcp_flags) << tell::TCP_FLAGS_SHIFT
         | u32::from(proto) << tell::PROTOCOL_SHIFT;
     if config.flags & Config::PACKETS != 0 {
         // A stage of its own, so that what it needs of registers and stack burdens nobody else.
         return F::pass_and_tell(skb, key, flow.as_ptr(), facts);
     }
-    pass(skb, flow, facts)
+    pass(skb, flow, facts, |_, _| ())
 }
 
-/// The rest of the fast path, when nothing more is to be asked of the flow.
+/// The rest of the fast path, when nothing more is to be asked of the flow. `tell` is told the two sides.
 #[inline(always)]
-fn pass(skb: Skb, flow: Flow, facts: u32) -> i32 {
+fn pass(skb: Skb, flow: Flow, facts: u32, tell: impl FnOnce(Side<'_>, Side<'_>)) -> i32 {
     let forward = facts & tell::FORWARD != 0;
     let (from, to) = if forward { (flow.source(), flow.target()) } else { (flow.target(), flow.source()) };
     let Some(sender) = maps::ENDPOINTS.peek(&u32::from(from)) else { return LONG_WAY };
@@ -142,6 +144,7 @@ fn pass(skb: Skb, flow: Flow, facts: u32) -> i32 {
     let seconds = if tcp { Setting::NX_TCP_ESTABLISHED_S() } else { Setting::NX_OTHER_S() };
     flow.extend(jiffies(), seconds * Setting::NX_HZ());
     count(0, Direction::Egress, skb.len());
+    tell(Side { number: from, endpoint: sender }, Side { number: to, endpoint: receiver });
     skb.to_peer(receiver.ifindex)
 }
 
@@ -166,11 +169,9 @@ macro_rules! telltale {
             // SAFETY: null, or the key in the caller's frame.
             let (Some(key), Some(flow)) = (unsafe { key.as_ref() }, Flow::from_map(entry)) else { return LONG_WAY };
             let skb = Skb::new(context);
-            let action = pass(skb, flow, facts);
-            if action != LONG_WAY {
-                tell::steady::<$family>(skb, key, flow, facts);
-            }
-            action
+            pass(skb, flow, facts, |sender, receiver| {
+                tell::steady(skb, &Steady::<$family> { key, facts, sender, receiver }, flow);
+            })
         }
     };
 }

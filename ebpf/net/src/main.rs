@@ -10,6 +10,7 @@
 
 mod arp;
 mod atomic;
+mod clock;
 mod config;
 mod ct;
 mod deliver;

@@ -18,7 +18,7 @@ use nexin_abi::maps::ct::{Ct4, Ct6};
 use nexin_abi::maps::device::Devices;
 use nexin_abi::maps::endpoint::{EndpointByDevice, EndpointStates, Endpoints};
 use nexin_abi::maps::frag::{Frag4, Frag6};
-use nexin_abi::maps::metrics::{DropEvents, Lost, Metrics, Pace, TraceEvents, VerdictEvents, Withheld};
+use nexin_abi::maps::metrics::{Clocks, DropEvents, Lost, Metrics, Pace, TraceEvents, VerdictEvents, Withheld};
 use nexin_abi::maps::nat::{Nat4, Nat6, NatAddr4, NatAddr6};
 use nexin_abi::maps::policy::{Blocks, Classes, Decisions, Policies, Ports, Verdicts};
 use nexin_abi::maps::{KernelMap, MapKind};
@@ -156,6 +156,7 @@ tables! {
     LOST = Lost, "nx_lost";
     WITHHELD = Withheld, "nx_withheld";
     PACE = Pace, "nx_pace";
+    CLOCK = Clocks, "nx_clock";
     DROP_EVENTS = DropEvents, "nx_ev_drop";
     VERDICT_EVENTS = VerdictEvents, "nx_ev_verdict";
     TRACE_EVENTS = TraceEvents, "nx_ev_trace";

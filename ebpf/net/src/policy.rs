@@ -62,7 +62,7 @@ pub fn config() -> Config {
 /// Key of a map with one entry. Not a literal: the compiler merges constants of equal value, and a literal's with a load-time
 /// constant ([`crate::config`]) whose default it has, which the loader then changes. A static keeps its address.
 #[unsafe(no_mangle)]
-static NX_ONLY: u32 = 0;
+pub static NX_ONLY: u32 = 0;
 
 /// Asks one side's policy. `direction` is as seen from the endpoint whose policy it is. 0, or the reason to refuse.
 #[inline(always)]

@@ -7,7 +7,8 @@ use aya_ebpf::helpers as bpf;
 use nexin_abi::maps::addr::AddrInfo;
 use nexin_abi::maps::config::Config;
 use nexin_abi::maps::ct::{Counter, CtEntry};
-use nexin_abi::{Be16, Direction, Event, EventKind, Identity, Observation, SourceFile};
+use nexin_abi::maps::endpoint::Endpoint;
+use nexin_abi::{Be16, Direction, Event, EventKind, Observation, SourceFile};
 use nexin_packet::header::Ethernet;
 
 use crate::config::Setting;
@@ -176,6 +177,7 @@ pub fn trace<F: Translate>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>, obse
         reverse,
     };
     let Some(event) = reserve(EventKind::Trace) else { return 0 };
+    let wake = wake(event);
     fill(event, skb, p, &note);
     if let Some(flow) = flow
         && flow.has(CtEntry::MASQUERADED)
@@ -186,21 +188,37 @@ pub fn trace<F: Translate>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>, obse
         unsafe { (&raw mut event.nat_source).cast::<F::Addr>().write(address) };
         event.nat_port = Be16::from_raw(flow.target());
     }
-    submit(event, EventKind::Trace);
+    submit(event, wake);
     0
 }
 
 /// Facts of a packet in the argument of [`steady`]: protocol and TCP flags, and these.
 pub const SENDER_IS_LOW: u32 = 1;
 pub const FORWARD: u32 = 1 << 1;
+pub const ENTRY: u32 = 1 << 2;
 pub const TCP_FLAGS_SHIFT: u32 = 8;
 pub const PROTOCOL_SHIFT: u32 = 16;
 
+/// An endpoint and its number.
+#[derive(Clone, Copy)]
+pub struct Side<'a> {
+    pub number: u16,
+    pub endpoint: &'a Endpoint,
+}
+
+impl Side<'_> {
+    #[inline(always)]
+    fn info(self) -> AddrInfo {
+        AddrInfo { identity: self.endpoint.identity, endpoint: self.number, flags: 0 }
+    }
+}
+
 /// A packet of a running flow between two endpoints.
-struct Steady<'a, F: Family> {
-    key: &'a F::Key,
-    flow: Flow,
-    facts: u32,
+pub struct Steady<'a, F: Family> {
+    pub key: &'a F::Key,
+    pub facts: u32,
+    pub sender: Side<'a>,
+    pub receiver: Side<'a>,
 }
 
 impl<F: Family> Steady<'_, F> {
@@ -223,12 +241,12 @@ impl<F: Family> Subject<F> for Steady<'_, F> {
 
     #[inline(always)]
     fn sender(&self) -> AddrInfo {
-        endpoint(if self.is(FORWARD) { self.flow.source() } else { self.flow.target() })
+        self.sender.info()
     }
 
     #[inline(always)]
     fn receiver(&self) -> AddrInfo {
-        endpoint(if self.is(FORWARD) { self.flow.target() } else { self.flow.source() })
+        self.receiver.info()
     }
 
     #[inline(always)]
@@ -256,16 +274,14 @@ impl<F: Family> Subject<F> for Steady<'_, F> {
 
 /// Tells of a packet that took the fast path, of which all is known: nothing has to be looked up.
 #[inline(always)]
-pub fn steady<F: Family>(skb: Skb, key: &F::Key, flow: Flow, facts: u32) {
-    let subject = Steady::<F> { key, flow, facts };
+pub fn steady<F: Family>(skb: Skb, subject: &Steady<'_, F>, flow: Flow) {
     let (packets, replies) = flow.counters();
-    let entries = policy::config().flags & Config::ENTRIES != 0;
     let note = Note {
         kind: EventKind::Trace,
         reason: 0,
         direction: Direction::Egress,
         observation: Observation::ToEndpoint as u8,
-        entered: if entries { Observation::FromEndpoint as u8 + 1 } else { 0 },
+        entered: if subject.is(ENTRY) { Observation::FromEndpoint as u8 + 1 } else { 0 },
         file: SourceFile::FromWorkload as u8,
         flags: Event::REPLY_KNOWN | Event::ESTABLISHED | if subject.is(FORWARD) { 0 } else { Event::REPLY },
         line: 0,
@@ -273,14 +289,7 @@ pub fn steady<F: Family>(skb: Skb, key: &F::Key, flow: Flow, facts: u32) {
         forward: packets,
         reverse: replies,
     };
-    emit(skb, &subject, &note);
-}
-
-/// An endpoint as owner of an address.
-#[inline(always)]
-fn endpoint(number: u16) -> AddrInfo {
-    let identity = maps::ENDPOINTS.peek(&u32::from(number)).map_or(Identity(0), |endpoint| endpoint.identity);
-    AddrInfo { identity, endpoint: number, flags: 0 }
+    emit(skb, subject, &note);
 }
 
 /// Direction of a packet at a hook, as seen from the workload.
@@ -329,6 +338,7 @@ fn left<F: Family>(p: &Packet<F>, action: i32) -> Observation {
 #[inline(always)]
 pub fn unparsed(skb: Skb, hook: Hook, reason: u8, place: u32) {
     let Some(event) = reserve(EventKind::Drop) else { return };
+    let wake = wake(event);
     // SAFETY: all-zero bytes are an `Event`.
     unsafe { ptr::from_mut(event).cast::<[u64; size_of::<Event>() / 8]>().write([0; size_of::<Event>() / 8]) };
     event.time_ns = now();
@@ -345,7 +355,7 @@ pub fn unparsed(skb: Skb, hook: Hook, reason: u8, place: u32) {
     event.line = place as u16;
     event.ifindex = skb.ifindex();
     event.length = skb.len();
-    submit(event, EventKind::Drop);
+    submit(event, wake);
 }
 
 /// An event about a packet in hand.
@@ -357,15 +367,16 @@ pub fn about<F: Family>(skb: Skb, p: &Packet<F>, note: &Note<'_>) {
 #[inline(always)]
 fn emit<F: Family>(skb: Skb, subject: &impl Subject<F>, note: &Note<'_>) -> i32 {
     let Some(event) = reserve(note.kind) else { return 0 };
+    let wake = wake(event);
     fill(event, skb, subject, note);
-    submit(event, note.kind);
+    submit(event, wake);
     0
 }
 
 /// Writes every byte of the event once.
 #[inline(always)]
 fn fill<F: Family>(event: &mut Event, skb: Skb, subject: &impl Subject<F>, note: &Note<'_>) {
-    event.time_ns = now();
+    event.time_ns = if note.kind == EventKind::Trace { crate::clock::now() } else { now() };
     event.kind = note.kind as u8;
     event.reason = note.reason;
     event.direction = note.direction as u8;
@@ -420,7 +431,7 @@ const _: () =
 const _: () = assert!(core::mem::offset_of!(Event, nat_source) % 4 == 0);
 
 #[inline(always)]
-fn now() -> u64 {
+pub fn now() -> u64 {
     // SAFETY: no argument.
     unsafe { bpf::bpf_ktime_get_ns() }
 }
@@ -474,19 +485,29 @@ fn is_withheld(kind: EventKind) -> bool {
 /// Publishes an event. A reader is woken once for every [`NX_WAKE_BYTES`](Setting) that are written, since a wake-up costs
 /// more than everything else here; fewer are found when it polls.
 #[inline(always)]
-fn submit(event: &'static mut Event, kind: EventKind) {
+fn submit(event: &'static mut Event, wake: u64) {
+    // SAFETY: the entry came from a ring and is not used afterwards.
+    unsafe { bpf::bpf_ringbuf_submit(ptr::from_mut(event).cast(), wake) };
+}
+
+/// What [`submit`] takes for the entry at this place: a ring is a piece of memory, so whoever passes a boundary in it wakes the
+/// reader. (Asking how much is waiting would cost a third of an event.)
+#[inline(always)]
+fn wake(event: &mut Event) -> u64 {
     const BPF_RB_NO_WAKEUP: u64 = 1;
     const BPF_RB_FORCE_WAKEUP: u64 = 2;
-    const BPF_RB_AVAIL_DATA: u64 = 0;
     /// What an event takes in the ring, its header included.
     const ENTRY: u64 = size_of::<Event>() as u64 + 8;
-    // SAFETY: the ring is a ring-buffer map; the entry came from it and is not used afterwards.
-    unsafe {
-        let waiting = bpf::bpf_ringbuf_query(ring(kind), BPF_RB_AVAIL_DATA);
-        let step = u64::from(Setting::NX_WAKE_BYTES());
-        let wake = if waiting >= step && waiting & (step - 1) < ENTRY { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
-        bpf::bpf_ringbuf_submit(ptr::from_mut(event).cast(), wake);
-    }
+    let place = &raw mut event.time_ns;
+    // VERIFIER: no arithmetic but addition is allowed on a pointer; one that comes back from memory is a number. The field is
+    // written over before anybody can read it.
+    // SAFETY: an aligned field of the entry.
+    let address = unsafe {
+        ptr::write_volatile(place, place as u64);
+        ptr::read_volatile(place)
+    };
+    let beyond = address & (u64::from(Setting::NX_WAKE_BYTES()) - 1);
+    if beyond < ENTRY { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }
 }
 
 #[inline(always)]

@@ -2,6 +2,7 @@
 //! program leaves is what the next one gets. Needs root, not the agent.
 
 mod bed;
+mod cost;
 mod events;
 mod flows;
 mod insns;

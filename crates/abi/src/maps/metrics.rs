@@ -12,6 +12,16 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
+/// A CPU's clock for trace events: when it was last read, and how many events there were since in the same tick.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Clock {
+    pub time_ns: u64,
+    /// Jiffies, low 32 bits.
+    pub tick: u32,
+    pub events: u32,
+}
+
 /// Index of a counter: reason 0 is "forwarded", others are [`crate::DropReason`]s; direction as in [`crate::Direction`].
 #[inline(always)]
 pub const fn index(reason: u8, direction: u8) -> u32 {
@@ -33,6 +43,10 @@ kernel_map!(
 kernel_map!(
     /// [`crate::EventKind`] -> when the class's next event would be on time (nanoseconds): the state of its rate limit.
     Pace, "nx_pace", Array, 4, u32, u64
+);
+kernel_map!(
+    /// Index 0 only.
+    Clocks, "nx_clock", PerCpuArray, 1, u32, Clock
 );
 kernel_map!(
     /// Drop events. Entries are bytes of the ring.

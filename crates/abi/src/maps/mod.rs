@@ -87,6 +87,7 @@ pub const ALL: &[MapSpec] = &[
     MapSpec::of::<metrics::Lost>(),
     MapSpec::of::<metrics::Withheld>(),
     MapSpec::of::<metrics::Pace>(),
+    MapSpec::of::<metrics::Clocks>(),
     MapSpec::of::<metrics::DropEvents>(),
     MapSpec::of::<metrics::VerdictEvents>(),
     MapSpec::of::<metrics::TraceEvents>(),

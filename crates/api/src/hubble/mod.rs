@@ -8,8 +8,6 @@ mod health;
 mod peers;
 mod refusal;
 mod serve;
-#[cfg(test)]
-mod tests;
 
 use std::future::Future;
 use std::pin::Pin;

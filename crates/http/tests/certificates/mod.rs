@@ -7,28 +7,28 @@ use std::path::{Path, PathBuf};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
 /// An authority, and the file that says whom it is.
-pub struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     dir: PathBuf,
 }
 
 /// A certificate and its key.
 #[derive(Clone, Debug)]
-pub struct Identity {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
+pub(crate) struct Identity {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Validity {
+pub(crate) enum Validity {
     Now,
     /// It ended years ago.
     Expired,
 }
 
 impl Authority {
-    pub fn new(dir: &Path, name: &str) -> Self {
+    pub(crate) fn new(dir: &Path, name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -39,7 +39,7 @@ impl Authority {
     }
 
     /// A certificate for `names` (DNS names or addresses), in files that are named after `file`.
-    pub fn issue(&self, file: &str, names: &[&str], validity: Validity) -> Identity {
+    pub(crate) fn issue(&self, file: &str, names: &[&str], validity: Validity) -> Identity {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, file);
@@ -59,7 +59,7 @@ impl Authority {
 
 impl Identity {
     /// What Kubernetes does when a secret changes: the paths stay, the files are others.
-    pub fn replace_by(&self, other: &Self) {
+    pub(crate) fn replace_by(&self, other: &Self) {
         fs::rename(&other.certificate, &self.certificate).unwrap();
         fs::rename(&other.key, &self.key).unwrap();
     }

@@ -3,14 +3,17 @@
 pub mod decode;
 mod document;
 pub mod event;
-pub mod filter;
 pub mod export;
+pub mod filter;
 pub mod mask;
 pub mod metrics;
 pub mod query;
 pub mod record;
+pub mod recording;
 pub mod ring;
+pub mod suggest;
 pub mod summary;
+pub mod tally;
 pub mod view;
 
 pub use event::Event;

@@ -11,6 +11,8 @@ struct Heard {
     nodes: Vec<String>,
     /// When to tell what was gathered.
     due: Instant,
+    /// It was told before, within the window.
+    told: bool,
 }
 
 /// Complaints by their text.
@@ -28,7 +30,7 @@ impl Coalesce {
 
     pub(crate) fn add(&mut self, text: String, node: String, now: Instant) {
         let due = now + GATHER.min(self.window);
-        let heard = self.heard.entry(text).or_insert_with(|| Heard { nodes: Vec::new(), due });
+        let heard = self.heard.entry(text).or_insert_with(|| Heard { nodes: Vec::new(), due, told: false });
         if !heard.nodes.contains(&node) {
             heard.nodes.push(node);
         }
@@ -42,9 +44,16 @@ impl Coalesce {
         let due = self.heard.iter_mut().filter(|(_, heard)| !heard.nodes.is_empty() && heard.due <= now);
         due.map(|(text, heard)| {
             heard.due = now + window;
+            heard.told = true;
             (text.clone(), std::mem::take(&mut heard.nodes))
         })
         .collect()
+    }
+
+    /// Does not wait for other nodes to join what `node` complained of: it is about to be news of yesterday.
+    pub(crate) fn hurry(&mut self, node: &str, now: Instant) {
+        let new = self.heard.values_mut().filter(|heard| !heard.told && heard.nodes.iter().any(|known| known == node));
+        new.for_each(|heard| heard.due = now);
     }
 
     /// Everything that was not told yet.
@@ -96,5 +105,9 @@ mod tests {
         assert!(coalesce.due(later).is_empty());
         coalesce.add("refused".into(), "a".into(), later);
         assert_eq!(coalesce.next_due(), Some(later + GATHER));
+        coalesce.hurry("b", later);
+        assert!(coalesce.due(later).is_empty());
+        coalesce.hurry("a", later);
+        assert_eq!(coalesce.due(later).len(), 1);
     }
 }

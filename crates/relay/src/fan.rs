@@ -18,6 +18,7 @@ use prost_types::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::clock::Clock;
 use crate::coalesce::Coalesce;
 use crate::merge::{Key, LaneId, Limits, Merge};
 use crate::metrics::RelayMetrics;
@@ -61,6 +62,7 @@ pub(crate) struct Fan {
     reading: FuturesUnordered<Reading>,
     parked: BTreeMap<LaneId, Answers<GetFlowsResponse>>,
     merge: Merge<GetFlowsResponse>,
+    clock: Clock,
     errors: Coalesce,
     outbox: VecDeque<Answer<GetFlowsResponse>>,
     ended: bool,
@@ -98,6 +100,7 @@ impl Fan {
             reading: FuturesUnordered::new(),
             parked: BTreeMap::new(),
             merge: Merge::new(limits),
+            clock: Clock::default(),
             errors: Coalesce::new(ERROR_WINDOW),
             outbox: VecDeque::new(),
             ended: false,
@@ -105,7 +108,9 @@ impl Fan {
         };
         fan.meet_nodes(true);
         Box::pin(futures_util::stream::unfold(fan, |mut fan| async move {
+            fan.clock.go_on();
             let answer = fan.next().await?;
+            fan.clock.pause();
             Some((answer, fan))
         }))
     }
@@ -116,13 +121,11 @@ impl Fan {
                 return Some(message);
             }
             let now = Instant::now();
-            if let Some(answer) = self.merge.pop(now.into_std()) {
+            if let Some(answer) = self.merge.pop(self.clock.now()) {
                 self.metrics.relayed.inc();
                 return Some(Ok(self.without_time(answer)));
             }
-            for (text, nodes) in self.errors.due(now.into_std()) {
-                self.say(NodeState::NodeError, nodes, text);
-            }
+            self.tell_errors(now.into_std());
             self.reopen(now);
             if self.outbox.is_empty() && self.is_over() {
                 return self.end();
@@ -148,7 +151,7 @@ impl Fan {
     }
 
     fn next_due(&self) -> Option<Instant> {
-        let held = self.merge.free_at().map(Instant::from_std);
+        let held = self.merge.free_at().map(|at| self.clock.on_the_wall(at));
         let errors = self.errors.next_due().map(Instant::from_std);
         let again = self.parts.values().filter_map(|part| part.again);
         again.chain(held).chain(errors).min()
@@ -203,6 +206,9 @@ impl Fan {
                 self.ask(name, node, first);
             }
         }
+        let now = Instant::now().into_std();
+        connected.iter().for_each(|name| self.errors.hurry(name, now));
+        self.tell_errors(now);
         self.tell(NodeState::NodeConnected, connected, String::new());
         let reasons = reasons(unavailable.iter().map(|(node, _)| *node));
         self.tell(NodeState::NodeUnavailable, unavailable.into_iter().map(|(_, name)| name).collect(), reasons);
@@ -224,7 +230,7 @@ impl Fan {
         part.lane = Some(lane);
         part.again = None;
         self.lanes.insert(lane, name.to_owned());
-        self.merge.open(lane, Instant::now().into_std());
+        self.merge.open(lane, self.clock.now());
         self.parked.insert(lane, client.get_flows(request));
     }
 
@@ -277,7 +283,7 @@ impl Fan {
                 if let Some(part) = self.parts.get_mut(&name) {
                     part.last = key.max(part.last);
                 }
-                self.merge.push(lane, key, answer, Instant::now().into_std());
+                self.merge.push(lane, key, answer, self.clock.now());
                 self.parked.insert(lane, stream);
             }
             Some(Err(refusal)) => {
@@ -325,6 +331,12 @@ impl Fan {
     }
 
     // === messages of the relay itself ===
+
+    fn tell_errors(&mut self, now: std::time::Instant) {
+        for (text, nodes) in self.errors.due(now) {
+            self.say(NodeState::NodeError, nodes, text);
+        }
+    }
 
     fn tell(&mut self, state: NodeState, names: Vec<String>, message: String) {
         if !names.is_empty() {

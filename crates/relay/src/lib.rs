@@ -4,6 +4,7 @@
 //! dropped or changed on its way.
 
 mod announced;
+mod clock;
 mod coalesce;
 mod discover;
 mod fan;

@@ -18,7 +18,7 @@ const GET_FLOWS: &str = "/observer.Observer/GetFlows";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_read_stops_its_own_stream_and_nothing_else() {
-    let count = 50_000;
+    let count = 20_000;
     let node = Node::on_tcp(Log::new("n"), 0, None).await;
     node.log.see_flows(0..count);
     let everything = GetFlowsRequest { number: u64::MAX, ..Default::default() };

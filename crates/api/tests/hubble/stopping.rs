@@ -35,7 +35,7 @@ async fn streams_end_as_unavailable_and_a_client_finds_the_next_server() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_never_reads_holds_no_server_up() {
     let node = Node::on_tcp(Log::new("n"), 0, None).await;
-    node.log.see_flows(0..50_000);
+    node.log.see_flows(0..20_000);
     let client = plain(node.target()).await;
     let mut held = client.get_flows(GetFlowsRequest { number: u64::MAX, ..Default::default() });
     assert!(soon(held.next()).await.unwrap().is_ok());

@@ -17,10 +17,14 @@ use nexin_runtime::tasks::{CancellationToken, Lifetime, Tasks};
 use prost_types::Timestamp;
 use tokio::sync::watch;
 
+/// Bytes of text in a flow: as much as real ones carry, so that buffers hold as few.
+const FILLING: usize = 500;
+
 /// A flow as a response: `seconds` orders it, `uuid` tells it from others.
 pub(crate) fn flow(node: &str, seconds: i64, uuid: &str) -> GetFlowsResponse {
     let time = Some(Timestamp { seconds, nanos: 0 });
-    let flow = Flow { time, uuid: uuid.into(), node_name: node.into(), ..Flow::default() };
+    let policy_log = vec!["x".repeat(FILLING)];
+    let flow = Flow { time, uuid: uuid.into(), node_name: node.into(), policy_log, ..Flow::default() };
     GetFlowsResponse { response_types: Some(ResponseTypes::Flow(flow)), node_name: node.into(), time }
 }
 

@@ -34,16 +34,23 @@ impl Ring {
     where
         T: FromBytes + Immutable + KnownLayout,
     {
-        let mut drained = Drained::default();
-        while drained.records < limit {
+        let mut malformed = 0;
+        let records = self.drain_bytes(limit, |record| match T::read_from_prefix(record) {
+            Ok((value, _)) => each(value),
+            Err(_) => malformed += 1,
+        });
+        Drained { records, malformed }
+    }
+
+    /// As [`Self::drain`], for records of any length.
+    pub fn drain_bytes(&mut self, limit: usize, mut each: impl FnMut(&[u8])) -> usize {
+        let mut records = 0;
+        while records < limit {
             let Some(record) = self.ring.next() else { break };
-            drained.records += 1;
-            match T::read_from_prefix(&record) {
-                Ok((value, _)) => each(value),
-                Err(_) => drained.malformed += 1,
-            }
+            records += 1;
+            each(&record);
         }
-        drained
+        records
     }
 }
 

@@ -20,6 +20,8 @@ pub enum Error {
     /// All 255 slots for masquerading addresses are taken by addresses in use.
     #[error("no room for another masquerading address")]
     TooManyNatAddresses,
+    #[error("all {0} captures are taken")]
+    TooManyCaptures(u32),
     /// Another process holds this directory.
     #[error("{} is in use by another agent", .0.display())]
     Locked(PathBuf),
@@ -40,6 +42,7 @@ impl Error {
             }
             Self::NoSuchPolicy(_) | Self::BadEndpoint(_) => "This is a bug of the agent; report it with this message.",
             Self::TooManyNatAddresses => "Set the masquerading address of the devices explicitly.",
+            Self::TooManyCaptures(_) => "End another capture first.",
             Self::Locked(_) => "Stop the other agent, or give this one another datapath.bpffs and agent.run_dir.",
             Self::File { .. } => "Check that the path exists and is writable.",
         }

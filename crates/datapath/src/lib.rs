@@ -5,6 +5,7 @@
 //! and is not async: one owner calls it. State that a restart needs is in the kernel and is read back by [`Datapath::open`].
 
 mod apply;
+mod capture;
 mod ct;
 mod desired;
 mod dump;
@@ -31,6 +32,7 @@ use nexin_bpf::clock::Jiffies;
 use nexin_bpf::{Loaded, bpffs};
 
 pub use apply::ApplyReport;
+pub use capture::{CaptureId, Copies, PacketCopy, PacketFilter, PacketSide};
 pub use ct::{Flow, FlowFilter, FlowState, Protocol};
 pub use desired::{Desired, DeviceSpec, EndpointSpec};
 pub use dump::{KernelPolicy, MapEntry, MapUse};
@@ -63,6 +65,7 @@ pub struct Datapath {
     tables: tables::Tables,
     links: links::Links,
     flows: ct::Flows,
+    captures: capture::Captures,
     collector: gc::Collector,
     /// Names of the interfaces that have programs.
     names: BTreeMap<u32, String>,
@@ -117,6 +120,7 @@ impl Datapath {
             tracing::warn!(target: NX, layouts = ?adopted.other_layouts, dir = %options.bpffs.display(), "pins of other versions are left alone");
         }
         let flows = ct::Flows::open(&kernel, jiffies)?;
+        let captures = capture::Captures::open(&kernel)?;
         Ok(Self {
             kernel,
             _lock: lock,
@@ -125,6 +129,7 @@ impl Datapath {
             tables,
             links,
             flows,
+            captures,
             collector: gc::Collector::default(),
             names: BTreeMap::new(),
             retired_at: Instant::now(),

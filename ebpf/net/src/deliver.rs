@@ -30,7 +30,7 @@ pub fn deliver<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>) -> i32 {
     if action < 0 || action & (TOO_BIG | TTL_EXCEEDED) == 0 {
         return action;
     }
-    p.news &= !news::TOLD;
+    p.news &= !(news::TOLD | news::CAPTURED);
     let what = if action & TOO_BIG != 0 { icmp::TOO_BIG } else { icmp::TIME_EXCEEDED };
     F::answer(skb, p, what, action as u32 & 0xffff)
 }

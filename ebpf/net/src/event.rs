@@ -6,45 +6,56 @@ use nexin_abi::maps::config::Config;
 use nexin_abi::maps::metrics::{Traffic, index};
 use nexin_abi::{Action, Direction, DropReason, EventKind};
 
-use crate::maps;
+use crate::family::Family;
 use crate::packet::{Hook, Packet};
 use crate::policy::{self, Ruling};
 use crate::skb::{Skb, act};
 use crate::stage::{REFUSE, Stages};
 use crate::tell::{self, Note, came_in, direction, entered};
+use crate::{capture, maps};
 
 /// Stage: drops the packet: counts, tells, and returns the classifier's answer. Reached through [`refuse!`].
 #[inline(always)]
 pub fn drop_packet<F: Stages>(skb: Skb, p: &mut Packet<F>, reason: u32, place: u32) -> i32 {
     p.resolve(skb);
     let reason = reason as u8;
-    let direction = match p.refused_by {
-        0 => direction(p.hook),
-        1 => Direction::Ingress,
-        _ => Direction::Egress,
-    };
-    count(reason, direction, skb.len());
-    if policy::config().flags & Config::DROPS == 0 {
-        return act::DROP;
+    let ruling = ruling(p, reason);
+    let note = note(p, u32::from(reason), place, &ruling);
+    count(reason, note.direction, skb.len());
+    if policy::config().flags & Config::DROPS != 0 {
+        tell::about(skb, p, &note);
     }
+    act::DROP
+}
+
+/// Who refused.
+#[inline(always)]
+pub fn ruling<F: Family>(p: &Packet<F>, reason: u8) -> Ruling {
     let denied = reason == DropReason::PolicyDenyRule as u8;
     let action = if denied { Action::Deny } else { Action::DefaultDeny };
-    let ruling = Ruling { policy: p.policy, rule: p.rule, action: action as u8, ..Ruling::default() };
-    let note = Note {
+    Ruling { policy: p.policy, rule: p.rule, action: action as u8, ..Ruling::NONE }
+}
+
+/// What is told of a refusal.
+#[inline(always)]
+pub fn note<'a, F: Family>(p: &Packet<F>, reason: u32, place: u32, ruling: &'a Ruling) -> Note<'a> {
+    Note {
         kind: EventKind::Drop,
-        reason,
-        direction,
+        reason: reason as u8,
+        direction: match p.refused_by {
+            0 => direction(p.hook),
+            1 => Direction::Ingress,
+            _ => Direction::Egress,
+        },
         observation: came_in(p) as u8,
         entered: entered(p),
         file: (place >> 16) as u8,
         flags: p.flags,
         line: place as u16,
-        ruling: &ruling,
+        ruling,
         forward: 0,
         reverse: 0,
-    };
-    tell::about(skb, p, &note);
-    act::DROP
+    }
 }
 
 /// Refuses a packet of which not even the addresses are known.
@@ -60,9 +71,7 @@ extern "C" fn nx_drop(context: *mut __sk_buff, hook: u32, reason: u32, place: u3
     let skb = Skb::new(context);
     let Some(hook) = Hook::from_number(hook) else { return act::DROP };
     count(reason as u8, direction(hook), skb.len());
-    if policy::config().flags & Config::DROPS != 0 {
-        tell::unparsed(skb, hook, reason as u8, place);
-    }
+    tell::unparsed(skb, hook, reason as u8, place, policy::config().flags);
     act::DROP
 }
 
@@ -85,7 +94,9 @@ pub fn refused<F: Stages>(skb: Skb, p: &mut Packet<F>, answer: i32) -> Option<i3
         return None;
     }
     let answer = answer as u32;
-    Some(F::drop_packet(skb, p, answer >> 16 & 0xff, (answer >> 12 & 0xf) << 16 | answer & 0xfff))
+    let (reason, place) = (answer >> 16 & 0xff, (answer >> 12 & 0xf) << 16 | answer & 0xfff);
+    capture::dropped(skb, p, reason << 24 | place);
+    Some(F::drop_packet(skb, p, reason, place))
 }
 
 /// Counts a packet by reason ([`DropReason`], 0 = forwarded) and direction.

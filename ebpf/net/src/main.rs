@@ -10,6 +10,7 @@
 
 mod arp;
 mod atomic;
+mod capture;
 mod clock;
 mod config;
 mod ct;

@@ -12,6 +12,7 @@ use aya_ebpf::bindings::bpf_map_type::{
 };
 use aya_ebpf::helpers::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem};
 use nexin_abi::maps::addr::{Addr4Map, Addr6Map};
+use nexin_abi::maps::capture::{CaptureBuffers, CaptureFilters, CaptureRing};
 use nexin_abi::maps::cidr::{Cidr4, Cidr6, NoMasq4, NoMasq6};
 use nexin_abi::maps::config::ConfigMap;
 use nexin_abi::maps::ct::{Ct4, Ct6};
@@ -139,6 +140,9 @@ const fn same(a: &str, b: &str) -> bool {
 tables! {
     ADDR4 = Addr4Map, "nx_addr4";
     ADDR6 = Addr6Map, "nx_addr6";
+    CAPTURE_FILTERS = CaptureFilters, "nx_capfilter";
+    CAPTURE_BUFFERS = CaptureBuffers, "nx_capbuf";
+    CAPTURE_RING = CaptureRing, "nx_capture";
     CIDR4 = Cidr4, "nx_cidr4";
     CIDR6 = Cidr6, "nx_cidr6";
     NO_MASQ4 = NoMasq4, "nx_nomasq4";

@@ -13,7 +13,7 @@ use crate::family::{Family, V4, V6};
 use crate::packet::Packet;
 use crate::policy::Ruling;
 use crate::skb::{Skb, act};
-use crate::{deliver, event, from_network, icmp, nat, packet, related, tell, to_network, track};
+use crate::{capture, deliver, event, from_network, icmp, nat, packet, related, tell, to_network, track};
 
 /// Another argument of a stage: scalars pass as they are, pointers are checked.
 trait Argument {
@@ -134,6 +134,8 @@ stages! {
     tell_verdict(direction: u32, ruling: *const Ruling) = nx_verdict4, nx_verdict6: tell::tell_verdict;
     /// Reports a packet that goes on, and its flow.
     trace(entry: *mut CtEntry, observation: u32) = nx_trace4, nx_trace6: tell::trace;
+    /// Copies the packet for captures.
+    copy(what: u32, facts: u32) = nx_copy4, nx_copy6: capture::copy;
     /// Answers the sender with an ICMP error. Answers in the constants below.
     answer(what: u32, mtu: u32) = nx_answer4, nx_answer6: icmp::answer;
     /// Removes a flow with all that belongs to it.

@@ -5,12 +5,14 @@ use core::ptr;
 
 use aya_ebpf::helpers as bpf;
 use nexin_abi::maps::addr::AddrInfo;
+use nexin_abi::maps::capture::CaptureFilter;
 use nexin_abi::maps::config::Config;
 use nexin_abi::maps::ct::{Counter, CtEntry};
 use nexin_abi::maps::endpoint::Endpoint;
 use nexin_abi::{Be16, Direction, Event, EventKind, Observation, SourceFile};
 use nexin_packet::header::Ethernet;
 
+use crate::capture::unreadable;
 use crate::config::Setting;
 use crate::ct::Flow;
 use crate::family::Family;
@@ -23,7 +25,7 @@ use crate::stage::Stages;
 
 /// What an event says of the packet. Each fact is asked for once, where it is written: kept in registers they would not
 /// fit, and stack is scarce.
-trait Subject<F: Family> {
+pub trait Subject<F: Family> {
     fn key(&self) -> &F::Key;
     fn sender_is_low(&self) -> bool;
     fn sender(&self) -> AddrInfo;
@@ -101,6 +103,8 @@ pub mod news {
     pub const TOLD: u8 = 1;
     /// Its flow is removed afterwards.
     pub const CLOSES: u8 = 1 << 1;
+    /// The packet is compared with the capture filters.
+    pub const CAPTURED: u8 = 1 << 2;
 }
 
 /// Tells what both sides' policies decided, as far as they were asked. `flags` are [`Config::flags`].
@@ -140,42 +144,52 @@ pub fn tell_verdict<F: Family>(skb: Skb, p: &mut Packet<F>, direction: u32, ruli
 /// Marks a packet that opens a flow, or belongs to none: it is told wherever flows are.
 #[inline(always)]
 pub fn single<F: Family>(p: &mut Packet<F>) {
-    if policy::config().flags & (Config::FLOWS | Config::PACKETS) != 0 {
+    let flags = policy::config().flags;
+    if flags & (Config::FLOWS | Config::PACKETS) != 0 {
         p.news |= news::TOLD;
+    }
+    if flags & Config::CAPTURE != 0 {
+        p.news |= news::CAPTURED;
     }
 }
 
 /// Tells of a packet that goes on, and removes its flow if it was the last. `action` is the classifier's.
 #[inline(always)]
 pub fn passed<F: Stages>(skb: Skb, p: &mut Packet<F>, entry: *mut CtEntry, action: i32) {
-    if p.news & news::TOLD != 0 {
+    if p.news & (news::TOLD | news::CAPTURED) != 0 {
         p.resolve(skb);
-        F::trace(skb, p, entry, left(p, action) as u32);
+        let observation = left(p, action) as u32;
+        if p.news & news::CAPTURED != 0 {
+            F::copy(skb, p, CaptureFilter::FORWARDED, observation);
+        }
+        if p.news & news::TOLD != 0 {
+            F::trace(skb, p, entry, observation);
+        }
     }
     if p.news & news::CLOSES != 0 {
         F::forget(skb, p, entry);
     }
 }
 
-/// Stage: reports a packet with its flow's counters, if it has one. The packet is resolved.
+/// Tells of a masqueraded packet on its way out, where each packet is told: the workload's own program told of its flow.
+#[inline(always)]
+pub fn leaves<F: Stages>(skb: Skb, p: &mut Packet<F>, entry: *mut CtEntry) {
+    let flags = policy::config().flags;
+    if flags & Config::PACKETS != 0 {
+        p.news |= news::TOLD;
+    }
+    if flags & Config::CAPTURE != 0 {
+        p.news |= news::CAPTURED;
+    }
+    passed(skb, p, entry, act::OK);
+}
+
+/// Stage: reports a packet that goes on, with its flow's counters if it has one. The packet is resolved.
 #[inline(always)]
 pub fn trace<F: Translate>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>, observation: u32) -> i32 {
-    let direction = direction(p.hook);
     let alone = Counter::packet(skb.len());
     let (forward, reverse) = flow.map_or((alone, 0), Flow::counters);
-    let note = Note {
-        kind: EventKind::Trace,
-        reason: 0,
-        direction,
-        observation: observation as u8,
-        entered: entered(p),
-        file: p.hook as u8,
-        flags: p.flags,
-        line: 0,
-        ruling: &Ruling::NONE,
-        forward,
-        reverse,
-    };
+    let note = Note { entered: entered(p), forward, reverse, ..passing(p, observation) };
     let Some(event) = reserve(EventKind::Trace) else { return 0 };
     let wake = wake(event);
     fill(event, skb, p, &note);
@@ -190,6 +204,24 @@ pub fn trace<F: Translate>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow>, obse
     }
     submit(event, wake);
     0
+}
+
+/// What is told of a packet that goes on, without its flow.
+#[inline(always)]
+pub fn passing<F: Family>(p: &Packet<F>, observation: u32) -> Note<'static> {
+    Note {
+        kind: EventKind::Trace,
+        reason: 0,
+        direction: direction(p.hook),
+        observation: observation as u8,
+        entered: 0,
+        file: p.hook as u8,
+        flags: p.flags,
+        line: 0,
+        ruling: &Ruling::NONE,
+        forward: 0,
+        reverse: 0,
+    }
 }
 
 /// Facts of a packet in the argument of [`steady`]: protocol and TCP flags, and these.
@@ -334,11 +366,23 @@ fn left<F: Family>(p: &Packet<F>, action: i32) -> Observation {
     }
 }
 
-/// An event about a packet of which not even the addresses are known.
+/// An event about a packet of which not even the addresses are known, and a copy, as `flags` of [`Config`] say.
 #[inline(always)]
-pub fn unparsed(skb: Skb, hook: Hook, reason: u8, place: u32) {
+pub fn unparsed(skb: Skb, hook: Hook, reason: u8, place: u32, flags: u32) {
+    if flags & Config::CAPTURE != 0 {
+        unreadable(skb, |event| describe_unparsed(event, skb, hook, reason, place));
+    }
+    if flags & Config::DROPS == 0 {
+        return;
+    }
     let Some(event) = reserve(EventKind::Drop) else { return };
     let wake = wake(event);
+    describe_unparsed(event, skb, hook, reason, place);
+    submit(event, wake);
+}
+
+#[inline(always)]
+fn describe_unparsed(event: &mut Event, skb: Skb, hook: Hook, reason: u8, place: u32) {
     // SAFETY: all-zero bytes are an `Event`.
     unsafe { ptr::from_mut(event).cast::<[u64; size_of::<Event>() / 8]>().write([0; size_of::<Event>() / 8]) };
     event.time_ns = now();
@@ -355,7 +399,6 @@ pub fn unparsed(skb: Skb, hook: Hook, reason: u8, place: u32) {
     event.line = place as u16;
     event.ifindex = skb.ifindex();
     event.length = skb.len();
-    submit(event, wake);
 }
 
 /// An event about a packet in hand.
@@ -375,7 +418,7 @@ fn emit<F: Family>(skb: Skb, subject: &impl Subject<F>, note: &Note<'_>) -> i32 
 
 /// Writes every byte of the event once.
 #[inline(always)]
-fn fill<F: Family>(event: &mut Event, skb: Skb, subject: &impl Subject<F>, note: &Note<'_>) {
+pub fn fill<F: Family>(event: &mut Event, skb: Skb, subject: &impl Subject<F>, note: &Note<'_>) {
     event.time_ns = if note.kind == EventKind::Trace { crate::clock::now() } else { now() };
     event.kind = note.kind as u8;
     event.reason = note.reason;

@@ -3,10 +3,9 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use nexin_abi::maps::addr::AddrInfo;
-use nexin_abi::maps::config::Config;
 use nexin_abi::maps::ct::{CtEntry, CtState};
 use nexin_abi::maps::device::Device;
-use nexin_abi::{Be16, Event, Observation, SourceFile};
+use nexin_abi::{Be16, Event, SourceFile};
 use nexin_packet::{ether, protocol};
 
 use crate::ct::{self, Flow};
@@ -18,7 +17,7 @@ use crate::parse::Parsed;
 use crate::skb::{Skb, act};
 use crate::stage::{HOST_FLOW, Stages};
 use crate::tcp::{self, Step};
-use crate::{maps, ndp, policy};
+use crate::{maps, ndp, tell};
 
 const FILE: u8 = SourceFile::ToNetwork as u8;
 
@@ -103,10 +102,9 @@ fn answer<F: Translate + Stages>(skb: Skb, p: &mut Packet<F>, index: u32) -> i32
     }
     if flow.source() == CtEntry::HOST {
         keep_alive(p, flow);
-    } else if policy::config().flags & Config::PACKETS != 0 {
-        p.resolve(skb);
+    } else {
         p.flags |= Event::REPLY_KNOWN | if flow.life() == CtState::New as u8 { 0 } else { Event::ESTABLISHED };
-        F::trace(skb, p, entry, Observation::ToNetwork as u32);
+        tell::leaves(skb, p, entry);
     }
     if flow.expired(p.now) {
         F::forget(skb, p, entry);

@@ -156,6 +156,9 @@ pub fn known<F: Deliver + Stages>(skb: Skb, p: &mut Packet<F>, flow: Option<Flow
         flow.set_reported(ct::report_time(p.now));
         p.news |= news::TOLD;
     }
+    if config.flags & Config::CAPTURE != 0 {
+        p.news |= news::CAPTURED;
+    }
     DELIVER | i32::from(number)
 }
 

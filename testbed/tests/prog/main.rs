@@ -2,6 +2,7 @@
 //! program leaves is what the next one gets. Needs root, not the agent.
 
 mod bed;
+mod capture;
 mod cost;
 mod events;
 mod flows;

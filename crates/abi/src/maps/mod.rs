@@ -1,6 +1,7 @@
 //! The kernel maps, one file each: key, value, name and kind in one declaration.
 
 pub mod addr;
+pub mod capture;
 pub mod cidr;
 pub mod config;
 pub mod ct;
@@ -70,6 +71,9 @@ impl MapSpec {
 pub const ALL: &[MapSpec] = &[
     MapSpec::of::<addr::Addr4Map>(),
     MapSpec::of::<addr::Addr6Map>(),
+    MapSpec::of::<capture::CaptureFilters>(),
+    MapSpec::of::<capture::CaptureBuffers>(),
+    MapSpec::of::<capture::CaptureRing>(),
     MapSpec::of::<cidr::Cidr4>(),
     MapSpec::of::<cidr::Cidr6>(),
     MapSpec::of::<cidr::NoMasq4>(),

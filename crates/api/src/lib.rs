@@ -5,6 +5,7 @@
 
 mod client;
 pub mod hubble;
+pub mod otlp;
 pub mod server;
 pub mod v1;
 

@@ -74,7 +74,7 @@ pub(super) fn time(text: &str) -> Result<(i64, u32), DocumentError> {
     if day < 1 || day > days_in(year, month) {
         return Err(reader.failed(": day out of range"));
     }
-    let seconds = ((days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second;
+    let seconds = ((nexin_hubble::json::days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second;
     Ok((seconds - offset, nanos))
 }
 
@@ -168,12 +168,4 @@ fn days_in(year: i64, month: i64) -> i64 {
         4 | 6 | 9 | 11 => 30,
         _ => 31,
     }
-}
-
-/// Days since the epoch.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let past = year - 1;
-    let before_year = past * 365 + past.div_euclid(4) - past.div_euclid(100) + past.div_euclid(400);
-    let before_month: i64 = (1..month).map(|month| days_in(year, month)).sum();
-    before_year + before_month + day - 1 - 719_162
 }

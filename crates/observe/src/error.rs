@@ -17,6 +17,8 @@ pub enum Error {
     Io(#[from] io::Error),
     #[error("open {path}: {}", reason(.source))]
     Open { path: String, source: io::Error },
+    #[error("read {path}: {}", reason(.source))]
+    Read { path: String, source: io::Error },
     /// A line of the input file is longer than the official command reads.
     #[error("bufio.Scanner: token too long")]
     LongLine,

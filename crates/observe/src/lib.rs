@@ -14,6 +14,7 @@ mod names;
 mod offline;
 mod print;
 mod remote;
+mod selection;
 mod settings;
 mod time;
 mod verbs;
@@ -24,6 +25,7 @@ use std::io::{Read, Write};
 use prost_types::Timestamp;
 
 pub use error::Error;
+pub use selection::Selection;
 pub use settings::Environment;
 
 /// One run of the command.
@@ -47,13 +49,16 @@ pub struct Console<'a> {
 }
 
 /// Whose command it is: what differs between `hubble` and `nexin observe`.
-#[derive(Clone, Debug, Default)]
-pub struct House {
-    /// Server where none is named; empty means the official default.
-    pub server: String,
-    /// `--why` is understood.
-    pub why: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum House {
+    /// The official command, to the letter.
+    Hubble,
+    /// Our own words: another default server, and `--why`.
+    Nexin,
 }
+
+/// The agent's own socket, which [`House::Nexin`] asks where nobody names a server.
+pub const OWN_SERVER: &str = "unix:/run/nexin/hubble.sock";
 
 /// Runs the command. Errors have been printed; the answer is the exit code.
 pub async fn run(mut run: Run<'_>) -> u8 {

@@ -28,6 +28,8 @@ enum Keep {
 
 pub(crate) struct Offline<'a> {
     lines: BufReader<&'a mut dyn Read>,
+    /// How the input is called in errors.
+    path: String,
     line: Vec<u8>,
     unknown: Unknown,
     since: Option<Timestamp>,
@@ -39,7 +41,12 @@ pub(crate) struct Offline<'a> {
 }
 
 impl<'a> Offline<'a> {
-    pub(crate) fn new(input: &'a mut dyn Read, request: &GetFlowsRequest, now: Timestamp) -> Result<Self, Error> {
+    pub(crate) fn new(
+        input: &'a mut dyn Read,
+        path: &str,
+        request: &GetFlowsRequest,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
         let filters = crate::matching::Filters::new(&request.whitelist, &request.blacklist)?;
         let keep = match (request.first, request.number) {
             (_, 0 | u64::MAX) => Keep::All,
@@ -51,6 +58,7 @@ impl<'a> Offline<'a> {
         };
         Ok(Self {
             lines: BufReader::new(input),
+            path: if path == "-" { "/dev/stdin".to_owned() } else { path.to_owned() },
             line: Vec::new(),
             unknown: Unknown::Refuse,
             since: request.since,
@@ -99,7 +107,8 @@ impl<'a> Offline<'a> {
     fn read_line(&mut self) -> Result<bool, Error> {
         self.line.clear();
         let limit = LINE_LIMIT as u64;
-        let read = (&mut self.lines).take(limit).read_until(b'\n', &mut self.line)?;
+        let read = (&mut self.lines).take(limit).read_until(b'\n', &mut self.line);
+        let read = read.map_err(|source| Error::Read { path: self.path.clone(), source })?;
         match self.line.strip_suffix(b"\n") {
             Some(line) => self.line = line.strip_suffix(b"\r").unwrap_or(line).to_vec(),
             None if read == LINE_LIMIT => return Err(Error::LongLine),

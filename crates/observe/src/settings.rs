@@ -57,6 +57,11 @@ impl<'a> Settings<'a> {
         variable.or_else(|| self.file.get(name).cloned())
     }
 
+    /// Somebody said something about it.
+    pub(crate) fn is_given(&self, name: &str) -> bool {
+        self.flags.is_set(name) || self.below_flags(name).is_some()
+    }
+
     pub(crate) fn bool(&self, name: &str) -> bool {
         self.flags
             .bool(name)

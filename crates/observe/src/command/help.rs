@@ -57,7 +57,7 @@ fn use_line(path: &Path) -> String {
     if !command.operands.is_empty() {
         line.push_str(&format!(" {}", command.operands));
     }
-    if !matches!(command.verb, super::Verb::Completion(_)) {
+    if command.verb != super::Verb::Completion(super::shells::Shell::Bash) {
         line.push_str(" [flags]");
     }
     line

@@ -398,3 +398,10 @@ pub(crate) const LIST_FORMAT: &[Flag] = &[Flag::new(
 
 /// `completion` of a shell.
 pub(crate) const COMPLETION: &[Flag] = &[Flag::new("no-descriptions", Kind::Bool, "disable completion descriptions")];
+
+/// What only Nexin has.
+pub(crate) const NEXIN: &[Flag] = &[Flag::new(
+    "why",
+    Kind::Bool,
+    "Print why each flow was let through or dropped: reason, rule, policy, file and line of the decision",
+)];

@@ -23,8 +23,8 @@ struct Wanted {
 fn wanted(run: &Run<'_>, settings: &Settings<'_>) -> Result<Wanted, Error> {
     let flags = settings.flags;
     let follow = flags.bool("follow").unwrap_or(false);
-    let since = moment(run, flags, "since")?;
-    let until = if follow { None } else { moment(run, flags, "until")? };
+    let since = moment(run.now, flags, "since")?;
+    let until = if follow { None } else { moment(run.now, flags, "until")? };
     let mut number = flags.number("last").unwrap_or(0);
     if since.is_none() && until.is_none() {
         match (flags.bool("all"), number) {
@@ -39,7 +39,7 @@ fn wanted(run: &Run<'_>, settings: &Settings<'_>) -> Result<Wanted, Error> {
 pub(super) async fn agent(run: &mut Run<'_>, settings: &Settings<'_>) -> Result<(), Error> {
     let mut printer = Printer::new(observe::event_look(run, settings)?);
     let Wanted { number, follow, since, until } = wanted(run, settings)?;
-    let client = remote::client(settings, &server(run, settings))?;
+    let client = remote::client(settings, &server(run.house, settings))?;
     let request = GetAgentEventsRequest { number, follow, since, until, ..GetAgentEventsRequest::default() };
     let mut events = client.get_agent_events(request);
     let mut result = Ok(());
@@ -64,7 +64,7 @@ pub(super) async fn agent(run: &mut Run<'_>, settings: &Settings<'_>) -> Result<
 pub(super) async fn debug(run: &mut Run<'_>, settings: &Settings<'_>) -> Result<(), Error> {
     let mut printer = Printer::new(observe::event_look(run, settings)?);
     let Wanted { number, follow, since, until } = wanted(run, settings)?;
-    let client = remote::client(settings, &server(run, settings))?;
+    let client = remote::client(settings, &server(run.house, settings))?;
     let request = GetDebugEventsRequest { number, follow, since, until, ..GetDebugEventsRequest::default() };
     let mut events = client.get_debug_events(request);
     let mut result = Ok(());

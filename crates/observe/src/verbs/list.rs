@@ -27,7 +27,7 @@ fn format(settings: &Settings<'_>) -> Result<Format, Error> {
 }
 
 pub(super) async fn nodes(run: &mut Run<'_>, settings: &Settings<'_>) -> Result<(), Error> {
-    let client = remote::client(settings, &server(run, settings))?;
+    let client = remote::client(settings, &server(run.house, settings))?;
     let mut nodes = client.get_nodes().await.map_err(Error::Remote)?.nodes;
     remote::compare(&client.versions(), run.now, run.console.err);
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
@@ -39,7 +39,7 @@ pub(super) async fn nodes(run: &mut Run<'_>, settings: &Settings<'_>) -> Result<
 }
 
 pub(super) async fn namespaces(run: &mut Run<'_>, settings: &Settings<'_>) -> Result<(), Error> {
-    let client = remote::client(settings, &server(run, settings))?;
+    let client = remote::client(settings, &server(run.house, settings))?;
     let namespaces = client.get_namespaces().await.map_err(Error::Remote)?.namespaces;
     remote::compare(&client.versions(), run.now, run.console.err);
     let text = match format(settings)? {

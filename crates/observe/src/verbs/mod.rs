@@ -3,17 +3,19 @@
 mod config;
 mod events;
 mod list;
-mod observe;
+pub(crate) mod observe;
 mod status;
 mod watch;
 
+use prost_types::Timestamp;
+
 use crate::command::{self, Path, Verb, complete, help, shells};
 use crate::error::Error;
-use crate::flags::Parsed;
+use crate::flags::{Parsed, tables};
 use crate::gotext;
 use crate::log::{self, Level};
-use crate::settings::Settings;
-use crate::{Run, remote};
+use crate::settings::{self, Settings};
+use crate::{House, OWN_SERVER, Run, remote};
 
 /// Finds the command, reads its flags and runs it.
 pub(crate) async fn run(run: &mut Run<'_>) -> Result<(), Error> {
@@ -22,7 +24,11 @@ pub(crate) async fn run(run: &mut Run<'_>) -> Result<(), Error> {
     if let Verb::Complete(descriptions) = verb {
         return completions(run, &rest, descriptions);
     }
-    let (flags, result) = Parsed::read(&path.flags(), &rest);
+    let mut known = path.flags();
+    if run.house == House::Nexin && verb == Verb::Observe {
+        known.add(tables::NEXIN);
+    }
+    let (flags, result) = Parsed::read(&known, &rest);
     result?;
     if flags.help || !path.command().runs() {
         return show_help(run, &path);
@@ -63,7 +69,23 @@ pub(crate) async fn run(run: &mut Run<'_>) -> Result<(), Error> {
 }
 
 fn show_help(run: &mut Run<'_>, path: &Path) -> Result<(), Error> {
-    Ok(run.console.out.write_all(help::text(path, &run.environment).as_bytes())?)
+    let text = help::text(path, &run.environment);
+    let text = match run.house {
+        House::Hubble => text,
+        House::Nexin => own_help(&text, path),
+    };
+    Ok(run.console.out.write_all(text.as_bytes())?)
+}
+
+/// The help of `nexin observe`: its name, its server, its own flags.
+fn own_help(text: &str, path: &Path) -> String {
+    let official = settings::bound("server").map(|flag| flag.default_text()).unwrap_or_default();
+    let text = text.replace("hubble observe", "nexin observe").replace(official, OWN_SERVER);
+    if path.command().verb != Verb::Observe {
+        return text;
+    }
+    let own = crate::flags::usage::usages(tables::NEXIN, |flag| flag.default_text().to_owned());
+    text.replacen("Selectors Flags:", &format!("Nexin Flags:\n{own}\nSelectors Flags:"), 1)
 }
 
 /// `help COMMAND`.
@@ -104,10 +126,11 @@ fn completions(run: &mut Run<'_>, words: &[String], descriptions: bool) -> Resul
 }
 
 /// The server to ask: the house's own where none is named.
-fn server(run: &Run<'_>, settings: &Settings<'_>) -> String {
-    let named = settings.text("server");
-    let default = crate::settings::bound("server").map(|flag| flag.default_text());
-    if !run.house.server.is_empty() && Some(named.as_str()) == default { run.house.server.clone() } else { named }
+pub(crate) fn server(house: House, settings: &Settings<'_>) -> String {
+    match house {
+        House::Nexin if !settings.is_given("server") => OWN_SERVER.to_owned(),
+        _ => settings.text("server"),
+    }
 }
 
 /// A message as indented JSON, as `encoding/json` indents.
@@ -169,9 +192,9 @@ fn legacy_json(run: &Run<'_>) -> bool {
 }
 
 /// `--since` or `--until`.
-fn moment(run: &Run<'_>, flags: &Parsed, name: &str) -> Result<Option<prost_types::Timestamp>, Error> {
+fn moment(now: Timestamp, flags: &Parsed, name: &str) -> Result<Option<Timestamp>, Error> {
     let Some(text) = flags.text(name).filter(|text| !text.is_empty()) else { return Ok(None) };
-    let Some(time) = crate::time::parse(text, run.now) else {
+    let Some(time) = crate::time::parse(text, now) else {
         return Err(Error::Usage(format!("failed to parse the {name} time: failed to convert {text} to time")));
     };
     if crate::time::is_valid(&time) {

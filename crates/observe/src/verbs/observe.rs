@@ -1,9 +1,11 @@
 //! `observe`: flows of a server or of a file.
 
-mod request;
+mod rawjson;
+pub(crate) mod request;
 
 use std::fs::File;
 use std::io::Read;
+use std::pin::pin;
 
 use futures_util::StreamExt as _;
 use nexin_api::hubble::Code;
@@ -27,7 +29,7 @@ pub(super) async fn run(run: &mut Run<'_>, settings: &Settings<'_>) -> Result<()
     }
     let look = flow_look(run, settings)?;
     let mask = request::mask(settings, look.output)?;
-    let request = request::flows(run, settings, &mask)?;
+    let request = request::flows(run.now, settings, &mask)?;
     if settings.flags.bool("print-raw-filters") == Some(true) {
         return Ok(run.console.out.write_all(raw_filters(&request).as_bytes())?);
     }
@@ -48,12 +50,19 @@ async fn from_server(
     request: GetFlowsRequest,
     printer: &mut Printer,
 ) -> Result<(), Error> {
-    let client = remote::client(settings, &server(run, settings))?;
+    let client = remote::client(settings, &server(run.house, settings))?;
     let follow = request.follow;
     let mut flows = client.get_flows(request);
     let mut result = Ok(());
     let mut compared = false;
-    while let Some(response) = flows.next().await {
+    let mut interrupted = pin!(tokio::signal::ctrl_c());
+    loop {
+        // What was collected is printed when somebody interrupts.
+        let response = tokio::select! {
+            response = flows.next() => response,
+            _ = &mut interrupted => None,
+        };
+        let Some(response) = response else { break };
         if !std::mem::replace(&mut compared, true) {
             remote::compare(&client.versions(), run.now, run.console.err);
         }
@@ -81,7 +90,7 @@ fn from_file(run: &mut Run<'_>, request: &GetFlowsRequest, path: &str, printer: 
         file = File::open(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
         &mut file
     };
-    let mut offline = Offline::new(input, request, run.now)?;
+    let mut offline = Offline::new(input, path, request, run.now)?;
     let mut result = Ok(());
     loop {
         match offline.next(run.console.err) {

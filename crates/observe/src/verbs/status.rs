@@ -9,7 +9,7 @@ use crate::verbs::server;
 use crate::{Run, remote};
 
 pub(super) async fn run(run: &mut Run<'_>, settings: &Settings<'_>) -> Result<(), Error> {
-    let server = server(run, settings);
+    let server = server(run.house, settings);
     let client = remote::client(settings, &server)?;
     let format = settings.flags.text("output").unwrap_or("compact").to_owned();
     let healthy = client.health(OBSERVER_SERVICE).await;

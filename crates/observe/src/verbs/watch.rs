@@ -13,7 +13,7 @@ use crate::verbs::server;
 use crate::{Run, remote};
 
 pub(super) async fn peers(run: &mut Run<'_>, settings: &Settings<'_>) -> Result<(), Error> {
-    let client = remote::client(settings, &server(run, settings))?;
+    let client = remote::client(settings, &server(run.house, settings))?;
     let mut changes = client.notify();
     while let Some(change) = changes.next().await {
         let change = match change {

@@ -1,16 +1,16 @@
 //! The request that flags mean.
 
+use nexin_flows::mask::Mask;
 use nexin_hubble::flow::FlowFilter;
 use nexin_hubble::json::{self, Unknown};
 use nexin_hubble::observer::GetFlowsRequest;
-use prost_types::FieldMask;
+use prost_types::{FieldMask, Timestamp};
 
-use crate::Run;
 use crate::error::Error;
 use crate::print::Output;
 use crate::settings::Settings;
 use crate::verbs::moment;
-use crate::verbs::observe::LAST;
+use crate::verbs::observe::{LAST, rawjson};
 
 /// What the text outputs show. The server need not send more.
 const SHOWN: [&str; 26] = [
@@ -63,7 +63,7 @@ pub(super) fn mask(settings: &Settings<'_>, output: Output) -> Result<Vec<String
     Ok(SHOWN.iter().chain(why).map(|path| (*path).to_owned()).collect())
 }
 
-pub(super) fn flows(run: &Run<'_>, settings: &Settings<'_>, mask: &[String]) -> Result<GetFlowsRequest, Error> {
+pub(crate) fn flows(now: Timestamp, settings: &Settings<'_>, mask: &[String]) -> Result<GetFlowsRequest, Error> {
     let flags = settings.flags;
     let yes = |name: &str| flags.bool(name).unwrap_or(false);
     let (first, last) = (flags.number("first").unwrap_or(0), flags.number("last").unwrap_or(0));
@@ -78,8 +78,8 @@ pub(super) fn flows(run: &Run<'_>, settings: &Settings<'_>, mask: &[String]) -> 
             return Err(Error::Usage(format!("cannot set both {names}")));
         }
     }
-    let since = moment(run, flags, "since")?;
-    let until = if follow { None } else { moment(run, flags, "until")? };
+    let since = moment(now, flags, "since")?;
+    let until = if follow { None } else { moment(now, flags, "until")? };
     let offline = flags.text("input-file").is_some_and(|path| !path.is_empty());
     let bounded = since.is_some() || until.is_some() || first > 0;
     let number = match () {
@@ -108,6 +108,8 @@ fn field_mask(paths: &[String]) -> Result<Option<FieldMask>, Error> {
     if paths.is_empty() {
         return Ok(None);
     }
+    // For its error only: the server masks, a file is printed whole.
+    let _valid = Mask::new(paths).map_err(|error| Error::Usage(format!("failed to construct field mask: {error}")))?;
     Ok(Some(FieldMask { paths: paths.to_vec() }))
 }
 
@@ -115,60 +117,12 @@ fn field_mask(paths: &[String]) -> Result<Option<FieldMask>, Error> {
 fn raw(settings: &Settings<'_>, flag: &'static str) -> Result<Vec<FlowFilter>, Error> {
     let mut filters = Vec::new();
     for text in settings.list(flag) {
-        let values = values(&text)
-            .map_err(|source| Error::Usage(format!("invalid --{flag} flag: failed to decode '{text}': {source}")))?;
+        let values = rawjson::values(&text)
+            .map_err(|why| Error::Usage(format!("invalid --{flag} flag: failed to decode '{text}': {why}")))?;
         for value in values {
             let filter = json::read(value.as_bytes(), Unknown::Refuse);
             filters.push(filter.map_err(|source| Error::RawFilter { flag, text: text.clone(), source })?);
         }
     }
     Ok(filters)
-}
-
-/// Cuts a text into its JSON values. Only what tells them apart is looked at.
-fn values(text: &str) -> Result<Vec<&str>, String> {
-    let mut found = Vec::new();
-    let mut rest = text.trim_start();
-    while !rest.is_empty() {
-        let end = end_of_value(rest).ok_or("unexpected EOF")?;
-        found.push(&rest[..end]);
-        rest = rest[end..].trim_start();
-    }
-    Ok(found)
-}
-
-fn end_of_value(text: &str) -> Option<usize> {
-    if !text.starts_with(['{', '[', '"']) {
-        return Some(text.find(|c: char| c.is_whitespace() || c == '{').filter(|at| *at > 0).unwrap_or(text.len()));
-    }
-    let (mut depth, mut quoted, mut escaped) = (0u32, false, false);
-    for (at, c) in text.char_indices() {
-        if quoted {
-            quoted = escaped || c != '"';
-            escaped = !escaped && c == '\\';
-        } else {
-            match c {
-                '"' => quoted = true,
-                '{' | '[' => depth += 1,
-                '}' | ']' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-        if depth == 0 && !quoted {
-            return Some(at + c.len_utf8());
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_may_hold_several_values() {
-        assert_eq!(values(" {\"a\":\"}\\\"\"} {\"b\":[{}]}\n"), Ok(vec!["{\"a\":\"}\\\"\"}", "{\"b\":[{}]}"]));
-        assert_eq!(values(""), Ok(Vec::new()));
-        assert_eq!(values("{"), Err("unexpected EOF".to_owned()));
-    }
 }

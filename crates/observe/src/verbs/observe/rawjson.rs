@@ -1,0 +1,213 @@
+//! Cuts a text into its JSON values and says what is wrong with it in the words of Go's decoder. What the values mean is
+//! for others.
+
+use crate::gotext::quote_char;
+
+/// The values of a text, in order.
+pub(super) fn values(text: &str) -> Result<Vec<&str>, String> {
+    let mut found = Vec::new();
+    let mut scanner = Scanner { text, at: 0 };
+    loop {
+        scanner.blank();
+        let start = scanner.at;
+        if scanner.peek().is_none() {
+            return Ok(found);
+        }
+        scanner.value()?;
+        found.push(&text[start..scanner.at]);
+    }
+}
+
+struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl Scanner<'_> {
+    fn peek(&self) -> Option<char> {
+        self.text[self.at..].chars().next()
+    }
+
+    fn blank(&mut self) {
+        let rest = &self.text[self.at..];
+        self.at += rest.len() - rest.trim_start_matches([' ', '\t', '\r', '\n']).len();
+    }
+
+    /// The next character after white space.
+    fn next_mark(&mut self) -> Result<char, String> {
+        self.blank();
+        self.peek().ok_or_else(|| "unexpected EOF".to_owned())
+    }
+
+    fn bad(&self, what: &str) -> String {
+        match self.peek() {
+            Some(c) => format!("invalid character {} {what}", quote_char(c)),
+            None => "unexpected EOF".to_owned(),
+        }
+    }
+
+    fn eat(&mut self, c: char) -> bool {
+        let found = self.peek() == Some(c);
+        if found {
+            self.at += c.len_utf8();
+        }
+        found
+    }
+
+    fn value(&mut self) -> Result<(), String> {
+        match self.next_mark()? {
+            '{' => self.object(),
+            '[' => self.array(),
+            '"' => self.string(),
+            't' => self.literal("true"),
+            'f' => self.literal("false"),
+            'n' => self.literal("null"),
+            '-' | '0'..='9' => self.number(),
+            _ => Err(self.bad("looking for beginning of value")),
+        }
+    }
+
+    fn object(&mut self) -> Result<(), String> {
+        self.at += 1;
+        if self.next_mark()? == '}' {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            if self.next_mark()? != '"' {
+                return Err(self.bad("looking for beginning of object key string"));
+            }
+            self.string()?;
+            if self.next_mark()? != ':' {
+                return Err(self.bad("after object key"));
+            }
+            self.at += 1;
+            self.value()?;
+            match self.next_mark()? {
+                ',' => self.at += 1,
+                '}' => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(self.bad("after object key:value pair")),
+            }
+        }
+    }
+
+    fn array(&mut self) -> Result<(), String> {
+        self.at += 1;
+        if self.next_mark()? == ']' {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            self.value()?;
+            match self.next_mark()? {
+                ',' => self.at += 1,
+                ']' => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(self.bad("after array element")),
+            }
+        }
+    }
+
+    fn string(&mut self) -> Result<(), String> {
+        self.at += 1;
+        loop {
+            match self.peek() {
+                Some('"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some('\\') => self.escape()?,
+                Some(c) if c >= ' ' => self.at += c.len_utf8(),
+                _ => return Err(self.bad("in string literal")),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), String> {
+        self.at += 1;
+        match self.peek() {
+            Some('b' | 'f' | 'n' | 'r' | 't' | '\\' | '/' | '"') => self.at += 1,
+            Some('u') => {
+                self.at += 1;
+                for _ in 0..4 {
+                    if !self.peek().is_some_and(|c| c.is_ascii_hexdigit()) {
+                        return Err(self.bad("in \\u hexadecimal character escape"));
+                    }
+                    self.at += 1;
+                }
+            }
+            _ => return Err(self.bad("in string escape code")),
+        }
+        Ok(())
+    }
+
+    fn literal(&mut self, word: &str) -> Result<(), String> {
+        for expected in word.chars() {
+            if !self.eat(expected) {
+                return Err(self.bad(&format!("in literal {word} (expecting {})", quote_char(expected))));
+            }
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), String> {
+        self.eat('-');
+        if !self.eat('0') {
+            self.digits("in numeric literal")?;
+        }
+        if self.eat('.') {
+            self.digits("after decimal point in numeric literal")?;
+        }
+        if self.eat('e') || self.eat('E') {
+            let _sign = self.eat('+') || self.eat('-');
+            self.digits("in exponent of numeric literal")?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self, what: &str) -> Result<(), String> {
+        if !self.peek().is_some_and(|c| c.is_ascii_digit()) {
+            return Err(self.bad(what));
+        }
+        while self.peek().is_some_and(|c| c.is_ascii_digit()) {
+            self.at += 1;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_may_hold_several_values() {
+        assert_eq!(
+            values(" {\"a\":\"}\\\"\"} {\"b\":[{}]}\n1 null"),
+            Ok(vec!["{\"a\":\"}\\\"\"}", "{\"b\":[{}]}", "1", "null"])
+        );
+        assert_eq!(values(""), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn errors_are_those_of_go() {
+        for (text, expected) in [
+            ("{", "unexpected EOF"),
+            ("x", "invalid character 'x' looking for beginning of value"),
+            ("{a", "invalid character 'a' looking for beginning of object key string"),
+            ("{\"a\" 1}", "invalid character '1' after object key"),
+            ("{\"a\":1 2}", "invalid character '2' after object key:value pair"),
+            ("[1 2]", "invalid character '2' after array element"),
+            ("tru3", "invalid character '3' in literal true (expecting 'e')"),
+            ("\"\\x\"", "invalid character 'x' in string escape code"),
+            ("{},", "invalid character ',' looking for beginning of value"),
+        ] {
+            assert_eq!(values(text), Err(expected.to_owned()), "{text}");
+        }
+    }
+}

@@ -78,8 +78,7 @@ impl Connector {
             Target::Tcp { host, port } => (host, *port),
         };
         let (stream, peer) = dial(host, port).await?;
-        // As for accepted connections.
-        let _ = stream.set_nodelay(true);
+        Connection::prepare(&stream);
         let Some(tls) = &self.tls else { return Ok(Connection::tcp(stream, Some(peer))) };
         let name = tls.name_for(host)?;
         let stream = TlsConnector::from(tls.current()).connect(name, stream).await;

@@ -4,9 +4,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+/// A peer that is gone without a word is given up after a minute.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
 
 /// A connection, accepted or made.
 #[derive(Debug)]
@@ -35,6 +42,19 @@ impl Connection {
 
     pub(crate) const fn unix(stream: UnixStream) -> Self {
         Self { io: Io::Unix(stream), peer: None }
+    }
+
+    /// How every TCP connection is set up: small messages go at once, and a peer that fell silent is noticed, though nothing is sent.
+    pub(crate) fn prepare(stream: &TcpStream) {
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE_AFTER)
+            .with_interval(KEEPALIVE_EVERY)
+            .with_retries(KEEPALIVE_PROBES);
+        let nodelay = stream.set_nodelay(true);
+        if let Err(error) = nodelay.and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive)) {
+            // It still works, slower or longer than it should; a socket that is broken fails at its first read.
+            tracing::debug!(%error, "a connection could not be set up as wanted");
+        }
     }
 
     pub(crate) const fn tcp(stream: TcpStream, peer: Option<SocketAddr>) -> Self {

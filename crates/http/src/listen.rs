@@ -176,8 +176,7 @@ impl Listener {
             }
             Socket::Tcp { listener, tls } => {
                 let (stream, peer) = listener.accept().await?;
-                // Small answers should not wait for more; a socket where that fails will fail at its first read.
-                let _ = stream.set_nodelay(true);
+                Connection::prepare(&stream);
                 Ok(match tls {
                     None => Accepted::Ready(Connection::tcp(stream, Some(peer))),
                     Some(tls) => Accepted::Handshake(Box::pin(handshake(stream, peer, tls.clone()))),

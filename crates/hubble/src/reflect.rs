@@ -58,6 +58,8 @@ pub enum Value<'a> {
     Time(Timestamp),
     List(&'a dyn List),
     Message(&'a dyn Reflect),
+    /// A message of a type that is told beside it.
+    Opaque,
 }
 
 /// A message that can be looked into; fields by their place in [`Kind::fields`].

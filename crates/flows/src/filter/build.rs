@@ -10,7 +10,7 @@ use super::check::{Check, Name, Protocol, Side, Status};
 use super::go;
 use super::label::Selector;
 use super::pattern::{NodePattern, Pattern};
-use super::regexp;
+use super::regexp::Regexp;
 use crate::view::TcpFlags;
 
 /// Monitor message of L7 records.
@@ -137,7 +137,7 @@ fn protocol(text: &str) -> Result<Protocol, FilterError> {
         "igmp" => Protocol::Igmp,
         "dns" => Protocol::Dns,
         "http" => Protocol::Http,
-        "kafka" => Protocol::Kafka,
+
         _ => return Err(FilterError::Protocol(go::quote(text))),
     })
 }
@@ -191,9 +191,9 @@ fn status(text: &str) -> Result<Status, FilterError> {
     }
 }
 
-fn regexps(which: &'static str, all: &[String]) -> Result<Vec<regex::Regex>, FilterError> {
+fn regexps(which: &'static str, all: &[String]) -> Result<Vec<Regexp>, FilterError> {
     let build = |text: &String| {
-        regexp::build(text).map_err(|why| {
+        Regexp::build(text).map_err(|why| {
             let before = if which == "DNS query" { "failed to compile regexp".to_owned() } else { text.clone() };
             FilterError::Regexp { which, before, why }
         })

@@ -11,6 +11,7 @@ use super::address::Addresses;
 use super::cel::Program;
 use super::label::Selector;
 use super::pattern::{NodePattern, Pattern};
+use super::regexp::Regexp;
 use super::url;
 use crate::view::{Ip, L4, TcpFlags, View};
 
@@ -41,14 +42,14 @@ pub(super) enum Check {
     Workload(Side, Vec<Workload>),
     Service(Side, Vec<Name>),
     Names(Side, Vec<Pattern>),
-    DnsQuery(Vec<regex::Regex>),
+    DnsQuery(Vec<Regexp>),
     Labels(Side, Vec<Selector>),
     NodeLabels(Vec<Selector>),
     Port(Side, Vec<u16>),
     Status(Vec<Status>),
     Method(Vec<String>),
-    Path(Vec<regex::Regex>),
-    Url(Vec<regex::Regex>),
+    Path(Vec<Regexp>),
+    Url(Vec<Regexp>),
     Header(Vec<HttpHeader>),
     Flags(Vec<TcpFlags>),
     Node(Vec<NodePattern>),
@@ -73,7 +74,6 @@ pub(super) enum Protocol {
     Igmp,
     Dns,
     Http,
-    Kafka,
 }
 
 /// `[namespace/]prefix`; no namespace stands for any.
@@ -230,7 +230,6 @@ impl Protocol {
             Self::Igmp => matches!(l4, Some(L4::Igmp { .. })),
             Self::Dns => matches!(l7, Some(Record::Dns(_))),
             Self::Http => matches!(l7, Some(Record::Http(_))),
-            Self::Kafka => matches!(l7, Some(record) if kafka(record)),
         }
     }
 }
@@ -291,9 +290,4 @@ fn is_workload(wanted: &Workload, workload: &Workload) -> bool {
 
 fn folded_equal(a: &str, b: &str) -> bool {
     a.eq_ignore_ascii_case(b) || !a.is_ascii() && a.to_lowercase() == b.to_lowercase()
-}
-
-#[allow(deprecated)] // the format still has it
-fn kafka(record: &Record) -> bool {
-    matches!(record, Record::Kafka(_))
 }

@@ -1,7 +1,5 @@
 //! Texts as Go's library writes them in errors.
 
-use std::fmt::Write as _;
-
 /// `strconv.Quote`.
 pub(super) fn quote(text: &str) -> String {
     let mut out = String::from("\"");
@@ -35,10 +33,9 @@ fn escape(c: char, quote: char, out: &mut String) {
             out.push(c);
         }
         _ if printable(c) => out.push(c),
-        // Writing to a String cannot fail.
-        '\0'..='\u{7f}' => drop(write!(out, "\\x{:02x}", u32::from(c))),
-        '\u{80}'..='\u{ffff}' => drop(write!(out, "\\u{:04x}", u32::from(c))),
-        _ => drop(write!(out, "\\U{:08x}", u32::from(c))),
+        '\0'..='\u{7f}' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+        '\u{80}'..='\u{ffff}' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+        _ => out.push_str(&format!("\\U{:08x}", u32::from(c))),
     }
 }
 

@@ -14,6 +14,7 @@ mod tests;
 mod time;
 
 pub use read::{ReadError, Reader, Slot, Unknown};
+pub use time::{date, days, parse_time};
 
 /// A message that can be written.
 pub trait Json {

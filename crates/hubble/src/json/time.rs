@@ -41,7 +41,7 @@ impl Json for Timestamp {
 }
 
 /// Year, month and day of a day since 1970-01-01 (Howard Hinnant's `civil_from_days`).
-fn date(days: i64) -> (i64, u64, u64) {
+pub fn date(days: i64) -> (i64, u64, u64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let of_era = shifted.rem_euclid(146_097);
@@ -54,7 +54,7 @@ fn date(days: i64) -> (i64, u64, u64) {
 }
 
 /// Days since 1970-01-01 of a date (`days_from_civil`).
-fn days(year: i64, month: i64, day: i64) -> i64 {
+pub fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = year - i64::from(month <= 2);
     let era = year.div_euclid(400);
     let of_era = year.rem_euclid(400);
@@ -90,7 +90,7 @@ impl Read for Timestamp {
 }
 
 /// A time of RFC 3339 as Go reads it: an hour may have one digit, a comma may stand for the point.
-fn parse_time(text: &str) -> Option<Timestamp> {
+pub fn parse_time(text: &str) -> Option<Timestamp> {
     let bytes = text.as_bytes();
     let mut at = 0;
     let year = number(bytes, &mut at, 4)?;

@@ -1,0 +1,168 @@
+//! Values at run time, borrowed from the flow and the expression wherever they can be.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::rc::Rc;
+
+use nexin_hubble::reflect::{List, Reflect, Value};
+
+use super::eval::Fault;
+use super::node::Constant;
+
+#[derive(Clone)]
+pub(super) enum Val<'a> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Uint(u64),
+    Double(f64),
+    Text(Cow<'a, str>),
+    Bytes(Cow<'a, [u8]>),
+    /// Nanoseconds since the epoch.
+    Time(i128),
+    /// Nanoseconds.
+    Span(i128),
+    /// A repeated field.
+    Field(&'a dyn List),
+    List(Rc<Vec<Val<'a>>>),
+    Map(Rc<Vec<(Val<'a>, Val<'a>)>>),
+    Message(&'a dyn Reflect),
+    Type(Cow<'a, str>),
+    /// A message of a type that is told beside it; nothing is known of it here.
+    Opaque,
+    /// What a loop gathered was an error; a later item may still decide.
+    Fault(Fault),
+}
+
+impl<'a> From<Value<'a>> for Val<'a> {
+    fn from(value: Value<'a>) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(value) => Self::Bool(value),
+            Value::Int(value) => Self::Int(value),
+            Value::Uint(value) => Self::Uint(value),
+            Value::Double(value) => Self::Double(value),
+            Value::Text(value) => Self::Text(Cow::Borrowed(value)),
+            Value::Time(time) => Self::Time(i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos)),
+            Value::List(list) => Self::Field(list),
+            Value::Message(message) => Self::Message(message),
+            Value::Opaque => Self::Opaque,
+        }
+    }
+}
+
+impl<'a> From<&'a Constant> for Val<'a> {
+    fn from(constant: &'a Constant) -> Self {
+        match constant {
+            Constant::Null => Self::Null,
+            Constant::Bool(value) => Self::Bool(*value),
+            Constant::Int(value) => Self::Int(*value),
+            Constant::Uint(value) => Self::Uint(*value),
+            Constant::Double(value) => Self::Double(*value),
+            Constant::Text(value) => Self::Text(Cow::Borrowed(value)),
+            Constant::Bytes(value) => Self::Bytes(Cow::Borrowed(value)),
+            Constant::Type(name) => Self::Type(Cow::Borrowed(name)),
+        }
+    }
+}
+
+impl<'a> Val<'a> {
+    pub(super) fn text(text: String) -> Self {
+        Self::Text(Cow::Owned(text))
+    }
+
+    /// Elements of a list, keys of a map.
+    pub(super) fn items(&self) -> Option<Vec<Val<'a>>> {
+        Some(match self {
+            Self::List(items) => items.to_vec(),
+            Self::Field(list) => (0..list.len()).filter_map(|n| list.at(n)).map(Val::from).collect(),
+            Self::Map(entries) => entries.iter().map(|(key, _)| key.clone()).collect(),
+            _ => return None,
+        })
+    }
+
+    pub(super) fn at(&self, n: usize) -> Option<Val<'a>> {
+        match self {
+            Self::List(items) => items.get(n).cloned(),
+            Self::Field(list) => list.at(n).map(Val::from),
+            _ => None,
+        }
+    }
+
+    pub(super) fn entry(&self, key: &Val<'_>) -> Option<Val<'a>> {
+        match self {
+            Self::Map(entries) => entries.iter().find(|(own, _)| own.equals(key)).map(|(_, value)| value.clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn type_name(&self) -> Cow<'a, str> {
+        Cow::Borrowed(match self {
+            Self::Null => "null_type",
+            Self::Bool(_) => "bool",
+            Self::Int(_) => "int",
+            Self::Uint(_) => "uint",
+            Self::Double(_) => "double",
+            Self::Text(_) => "string",
+            Self::Bytes(_) => "bytes",
+            Self::Time(_) => "google.protobuf.Timestamp",
+            Self::Span(_) => "google.protobuf.Duration",
+            Self::Field(_) | Self::List(_) => "list",
+            Self::Map(_) => "map",
+            Self::Message(message) => message.kind().name,
+            Self::Type(_) => "type",
+            Self::Opaque => "google.protobuf.Any",
+            Self::Fault(_) => "error",
+        })
+    }
+
+    /// Numbers of different types are equal if they are the same number; what is of different kinds is not equal.
+    pub(super) fn equals(&self, other: &Val<'_>) -> bool {
+        match (self, other) {
+            (Self::Null, Val::Null) => true,
+            (Self::Type(a), Val::Type(b)) => a == b,
+            (Self::Message(a), Val::Message(b)) => same_message(*a, *b),
+            (Self::Map(a), Val::Map(_)) => {
+                other.items().is_some_and(|keys| keys.len() == a.len())
+                    && a.iter().all(|(key, value)| other.entry(key).is_some_and(|own| value.equals(&own)))
+            }
+            (Self::List(_) | Self::Field(_), Val::List(_) | Val::Field(_)) => {
+                let (a, b) = (self.items().unwrap_or_default(), other.items().unwrap_or_default());
+                a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.equals(b))
+            }
+            _ => self.order(other) == Some(Ordering::Equal),
+        }
+    }
+
+    /// None where the two have no order.
+    pub(super) fn order(&self, other: &Val<'_>) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Bool(a), Val::Bool(b)) => Some(a.cmp(b)),
+            (Self::Text(a), Val::Text(b)) => Some((**a).cmp(&**b)),
+            (Self::Bytes(a), Val::Bytes(b)) => Some((**a).cmp(&**b)),
+            (Self::Time(a), Val::Time(b)) | (Self::Span(a), Val::Span(b)) => Some(a.cmp(b)),
+            (Self::Double(a), Val::Double(b)) => a.partial_cmp(b),
+            (Self::Double(a), b) => order_double(*a, b.whole()?),
+            (a, Val::Double(b)) => order_double(*b, a.whole()?).map(Ordering::reverse),
+            (a, b) => Some(a.whole()?.cmp(&b.whole()?)),
+        }
+    }
+
+    fn whole(&self) -> Option<i128> {
+        match self {
+            Self::Int(value) => Some((*value).into()),
+            Self::Uint(value) => Some((*value).into()),
+            _ => None,
+        }
+    }
+}
+
+fn order_double(a: f64, b: i128) -> Option<Ordering> {
+    a.partial_cmp(&(b as f64))
+}
+
+fn same_message(a: &dyn Reflect, b: &dyn Reflect) -> bool {
+    std::ptr::eq(a.kind(), b.kind())
+        && (0..a.kind().fields.len() as u8)
+            .all(|n| a.has(n) == b.has(n) && (!a.has(n) || Val::from(a.get(n)).equals(&Val::from(b.get(n)))))
+}

@@ -31,17 +31,18 @@ pub struct TextRequest {
 pub struct TextReply {
     /// HTTP's number.
     pub status: u16,
-    pub content_type: &'static str,
+    /// Media type of the body, as in the Content-Type header.
+    pub mime: &'static str,
     pub body: String,
 }
 
 impl TextReply {
-    pub const fn ok(content_type: &'static str, body: String) -> Self {
-        Self { status: 200, content_type, body }
+    pub const fn ok(mime: &'static str, body: String) -> Self {
+        Self { status: 200, mime, body }
     }
 
     pub fn not_found() -> Self {
-        Self { status: 404, content_type: "text/plain; charset=utf-8", body: "404 page not found\n".to_owned() }
+        Self { status: 404, mime: "text/plain; charset=utf-8", body: "404 page not found\n".to_owned() }
     }
 }
 
@@ -113,7 +114,7 @@ where
     let reply = handler(asked).await;
     let mut response = Response::new(Full::from(reply.body));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(reply.mime));
     response
 }
 

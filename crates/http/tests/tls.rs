@@ -248,5 +248,6 @@ fn every_address_means_both_families() {
     let _context = runtime.enter();
     let listener = Listener::tcp(every, None).unwrap();
     let port = listener.local_addr().unwrap().port();
-    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let called = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    assert_eq!(called.peer_addr().unwrap().port(), port);
 }

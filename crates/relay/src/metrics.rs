@@ -1,7 +1,7 @@
 //! What the relay tells of itself.
 
 use nexin_runtime::metrics::Metrics;
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -10,7 +10,26 @@ use crate::pool::{Nodes, State};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Status {
-    status: &'static str,
+    status: Connectivity,
+}
+
+/// gRPC's words for connections, as in Hubble's relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Connectivity {
+    Ready,
+    Connecting,
+    TransientFailure,
+}
+
+impl EncodeLabelValue for Connectivity {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let word = match self {
+            Self::Ready => "READY",
+            Self::Connecting => "CONNECTING",
+            Self::TransientFailure => "TRANSIENT_FAILURE",
+        };
+        EncodeLabelValue::encode(&word, encoder)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -57,13 +76,12 @@ impl RelayMetrics {
         self.requests.get_or_create(&Method { method }).inc();
     }
 
-    /// Labels are gRPC's words for connections, as in Hubble's relay.
     pub(crate) fn nodes(&self, nodes: &Nodes) {
         let count = |wanted: fn(&State) -> bool| nodes.values().filter(|node| wanted(&node.state)).count();
         for (status, count) in [
-            ("READY", count(|state| *state == State::Connected)),
-            ("CONNECTING", count(|state| *state == State::Connecting)),
-            ("TRANSIENT_FAILURE", count(|state| matches!(state, State::Unavailable(_)))),
+            (Connectivity::Ready, count(|state| *state == State::Connected)),
+            (Connectivity::Connecting, count(|state| *state == State::Connecting)),
+            (Connectivity::TransientFailure, count(|state| matches!(state, State::Unavailable(_)))),
         ] {
             self.connections.get_or_create(&Status { status }).set(i64::try_from(count).unwrap_or(i64::MAX));
         }

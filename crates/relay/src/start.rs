@@ -119,7 +119,8 @@ pub(crate) async fn start(settings: &RelaySettings, tasks: &Tasks) -> Result<Bou
     if let Some(scrapes) = scrapes {
         let (metrics, stop) = (metrics.clone(), tasks.stop().clone());
         tasks.spawn("relay-metrics", Lifetime::Program, async move {
-            serve_text(scrapes, move |request| answer_scrape(metrics.clone(), request), stop).await;
+            let answer = move |request| std::future::ready(answer_scrape(&metrics, &request));
+            serve_text(scrapes, answer, stop).await;
         });
     }
     let stop = tasks.stop().clone();
@@ -189,11 +190,11 @@ async fn watch_state(pool: Pool, discovery: Discovery, health: Health, metrics: 
     }
 }
 
-async fn answer_scrape(metrics: RelayMetrics, request: TextRequest) -> TextReply {
+fn answer_scrape(metrics: &RelayMetrics, request: &TextRequest) -> TextReply {
     match request.path.as_str() {
         "/metrics" => match metrics.text() {
             Ok(text) => TextReply::ok(CONTENT_TYPE, text),
-            Err(error) => TextReply { status: 500, content_type: "text/plain", body: format!("{error}\n") },
+            Err(error) => TextReply { status: 500, mime: "text/plain", body: format!("{error}\n") },
         },
         _ => TextReply::not_found(),
     }

@@ -170,7 +170,7 @@ fn fault6(text: &str) -> Fault<'_> {
     while filled < 16 {
         let digits = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
         if digits > 4 {
-            return Err(("each group must have 4 or fewer digits", rest));
+            return Err(("each group must have 4 or less digits", rest));
         }
         if digits == 0 {
             return Err(("each colon-separated field must have at least one digit", rest));

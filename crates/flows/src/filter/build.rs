@@ -28,8 +28,8 @@ pub(super) fn checks(filter: &FlowFilter) -> Result<Vec<Check>, FilterError> {
     checks.add(&filter.destination_identity, |ids| Check::Identity(Side::Destination, ids.to_vec()));
     checks.parse(&filter.protocol, |all| all.iter().map(|text| protocol(text)).collect(), Check::Protocol)?;
     checks.parse(&filter.source_ip, Addresses::build, |all| Check::Address(Side::Source, all))?;
-    checks.parse(&filter.source_ip_xlated, Addresses::build, Check::Translated)?;
     checks.parse(&filter.destination_ip, Addresses::build, |all| Check::Address(Side::Destination, all))?;
+    checks.parse(&filter.source_ip_xlated, Addresses::build, Check::Translated)?;
     checks.parse(&filter.source_pod, pods, |all| Check::Pod(Side::Source, all))?;
     checks.parse(&filter.destination_pod, pods, |all| Check::Pod(Side::Destination, all))?;
     checks.add(&filter.source_workload, |all| Check::Workload(Side::Source, all.to_vec()));

@@ -284,10 +284,7 @@ impl Parser {
                             values.push(String::new());
                             return Ok(values);
                         }
-                        Token::Comma => {
-                            self.take();
-                            values.push(String::new());
-                        }
+                        Token::Comma => values.push(String::new()),
                         _ => {}
                     }
                 }
@@ -400,7 +397,7 @@ fn key_faults(key: &str) -> Vec<String> {
         }
         _ => {
             let rest = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
-            return vec![format!("a qualified name {NAME} {rest}")];
+            return vec![format!("a valid label key {NAME} {rest}")];
         }
     };
     if name.is_empty() {

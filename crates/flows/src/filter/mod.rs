@@ -13,6 +13,8 @@ mod index;
 mod label;
 mod pattern;
 mod regexp;
+#[cfg(test)]
+mod tests;
 mod url;
 
 use nexin_hubble::flow::{Flow, FlowFilter};

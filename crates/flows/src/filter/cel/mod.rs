@@ -23,8 +23,8 @@ use self::eval::{Scope, eval};
 use self::node::Node;
 use self::value::Val;
 
-/// Characters of an expression.
-const MAX_LENGTH: usize = 65_536;
+/// Characters of an expression: the parser's time grows faster than its text.
+const MAX_LENGTH: usize = 8192;
 /// Brackets within brackets, and expressions within expressions.
 const MAX_NESTING: usize = 120;
 const MAX_DEPTH: usize = 250;
@@ -41,7 +41,12 @@ pub(super) struct Program(Node);
 
 impl Program {
     pub(super) fn compile(text: &str) -> Result<Self, CelError> {
-        if text.chars().count() > MAX_LENGTH || nesting(text) > MAX_NESTING {
+        let length = text.chars().count();
+        if length > MAX_LENGTH {
+            let what = format!("expression code point size exceeds limit: size: {length}, limit {MAX_LENGTH}");
+            return Err(CelError(format!("ERROR: <input>:-1:0: {what}")));
+        }
+        if nesting(text) > MAX_NESTING {
             return Err(too_deep());
         }
         // The parser takes up to a hundred kilobytes of stack for a level of nesting, more than a worker thread may have.

@@ -24,6 +24,9 @@ pub fn read_spec(path: &Path) -> Result<LabSpec> {
 
 fn parse(text: &str, file: &str) -> Result<LabSpec> {
     let bad = |problem: String| Error::Spec { file: file.to_owned(), problem };
+    if text.contains('\0') {
+        return Err(bad("a zero byte: what stands behind it would not be read".to_owned()));
+    }
     let documents = Yaml::load_from_str(text).map_err(|error| bad(error.to_string()))?;
     let [document] = &documents[..] else {
         return Err(bad(format!("{} documents: a lab file has one", documents.len())));
@@ -86,5 +89,6 @@ policies: [p.yaml]
         );
         assert!(problem("a: b\n---\nc: d").contains("2 documents"));
         assert!(problem("workloads: [").starts_with("lab.yaml: "));
+        assert!(problem("name: a\0\nworkloads: []").contains("zero byte"));
     }
 }

@@ -3,9 +3,9 @@
 //! The data's folder is `../shared/data` beside the project, or what NEXIN_DATA names; without it only a note is
 //! printed: the rules themselves have tests of their own in `tests/input`.
 
+mod golden_support;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::Command;
 
 use nexin_policy::input::{self, Parsed, Strictness};
 use serde::Deserialize;
@@ -21,23 +21,7 @@ struct Case {
 }
 
 fn data() -> Option<Vec<Case>> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let folder = std::env::var_os("NEXIN_DATA").map_or_else(|| root.join("../shared/data"), PathBuf::from);
-    let plain = folder.join("policy-corpus-given.jsonl");
-    let packed = folder.join("policy-corpus-given.jsonl.xz");
-    let text = match std::fs::read_to_string(&plain) {
-        Ok(text) => text,
-        Err(_) if packed.exists() => {
-            let output = Command::new("xz").arg("-dc").arg(&packed).output().expect("xz unpacks the data");
-            assert!(output.status.success(), "xz: {}", String::from_utf8_lossy(&output.stderr));
-            String::from_utf8(output.stdout).expect("the data is text")
-        }
-        Err(_) => {
-            println!("note: no golden data at {}; the corpus is not replayed", folder.display());
-            return None;
-        }
-    };
-    Some(text.lines().map(|line| serde_json::from_str(line).expect("a case a line")).collect())
+    golden_support::lines("policy-corpus-given.jsonl")
 }
 
 fn parse(case: &Case, strictness: Strictness) -> Parsed {

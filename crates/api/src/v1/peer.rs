@@ -52,7 +52,10 @@ impl FromStr for PeerRef {
             return Ok(Self::Endpoint(number));
         }
         if text.contains('=') {
-            let pairs: Option<Vec<_>> = text.split(',').map(|pair| pair.split_once('=')).collect();
+            let pairs: Option<Vec<_>> = text
+                .split(',')
+                .map(|pair| pair.split_once('=').map(|(key, value)| (key.trim(), value.trim())))
+                .collect();
             let pairs = pairs.ok_or_else(bad)?;
             return Ok(Self::Labels(pairs.into_iter().collect()));
         }
@@ -79,7 +82,11 @@ impl fmt::Display for PeerRef {
             Self::Address(address) => write!(f, "{address}"),
             Self::Identity(number) => write!(f, "identity:{number}"),
             Self::Reserved(name) => write!(f, "reserved:{name}"),
-            Self::Labels(labels) => write!(f, "{labels}"),
+            // With every equals sign: a label without a value would be read as a workload's name.
+            Self::Labels(labels) => {
+                let pairs: Vec<String> = labels.0.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                f.write_str(&pairs.join(","))
+            }
         }
     }
 }
@@ -92,9 +99,16 @@ mod tests {
 
     #[test]
     fn peers_are_read_and_written_alike() {
-        for text in
-            ["endpoint:7", "shop/web", "10.0.0.7", "fd00::7", "identity:4711", "reserved:world", "app=web,tier=x"]
-        {
+        for text in [
+            "endpoint:7",
+            "shop/web",
+            "10.0.0.7",
+            "fd00::7",
+            "identity:4711",
+            "reserved:world",
+            "app=web,tier=x",
+            "app=",
+        ] {
             let peer: PeerRef = text.parse().unwrap();
             assert_eq!(peer.to_string(), text);
             assert_eq!(peer.to_string().parse(), Ok(peer));

@@ -44,6 +44,12 @@ pub(crate) fn documents(text: &str, file: &Arc<str>, strictness: Strictness) -> 
         ));
         return (nodes, diagnostics);
     }
+    if let Some((at, character)) = unprintable(text) {
+        let help = "what stands behind it would be read as another text; take it out, or write it as an escape in double quotes";
+        let message = format!("the character U+{:04X} may not stand in YAML", u32::from(character));
+        diagnostics.push(error(file, at, message, Some(help.to_owned())));
+        return (nodes, diagnostics);
+    }
     for (first_line, chunk) in chunks(text) {
         let mut loader =
             Loader { file, first_line, strictness, diagnostics: &mut diagnostics, anchors: HashMap::new(), nodes: 0 };
@@ -69,6 +75,19 @@ fn error(file: &Arc<str>, at: Pos, message: String, help: Option<String>) -> Dia
         path: String::new(),
         help,
     }
+}
+
+/// The first character outside YAML's `c-printable` (YAML 1.2.2, section 5.1), which a parser may take for the end of the text.
+fn unprintable(text: &str) -> Option<(Pos, char)> {
+    let allowed = |c: char| {
+        matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+            && c != '\u{feff}'
+    };
+    let (offset, character) = text.char_indices().find(|(_, c)| !allowed(*c))?;
+    let before = &text[..offset];
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    Some((Pos { line: line as u32, column: column as u32 }, character))
 }
 
 /// Cuts a text before each `---` line. Gives the number of lines before each piece; leaves out pieces without content.

@@ -22,7 +22,7 @@ fn run(text: &str) {
 }
 
 fn seeds() -> Vec<(String, String)> {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/policy");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/policy");
     let mut seeds: Vec<(String, String)> = std::fs::read_dir(&folder)
         .expect("the seeds are committed")
         .map(|entry| {

@@ -146,3 +146,19 @@ fn endless_findings_are_cut_and_still_refuse() {
         parsed.diagnostics.iter().filter(|found| found.is_error()).map(|found| &*found.path).collect();
     assert_eq!((parsed.documents.len(), errors), (0, vec!["spec.ingress[0].toPorts[0].ports[0].port"]));
 }
+
+/// Parsers take a zero byte for the end of the text: what stands behind it must not be lost in silence.
+#[test]
+fn nothing_hides_behind_a_control_character() {
+    for (hidden, character) in [('\0', "U+0000"), ('\u{1b}', "U+001B"), ('\u{feff}', "U+FEFF"), ('\u{85}', "")] {
+        let text = format!("# comment{hidden}\n---\n{POLICY}").replace("80", "'80'");
+        let parsed = parse(&text);
+        let places: Vec<_> = parsed.diagnostics.iter().map(|d| (d.line, d.column, d.message.as_str())).collect();
+        if character.is_empty() {
+            assert!(places.is_empty() && parsed.documents.len() == 1, "{places:?}");
+        } else {
+            let message = format!("the character {character} may not stand in YAML");
+            assert_eq!((places, parsed.documents.len()), (vec![(1, 10, message.as_str())], 0));
+        }
+    }
+}

@@ -6,6 +6,7 @@ pub mod cases;
 mod compile;
 pub mod engine;
 pub mod explain;
+mod hash;
 pub mod input;
 mod party;
 pub mod rule;

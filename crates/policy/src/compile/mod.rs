@@ -15,7 +15,7 @@ use nexin_model::{Direction, Identity, NamedPorts, Protocol};
 
 pub use extension::{Extension, MemberChange};
 
-use crate::engine::hash::FastMap;
+use crate::hash::FastMap;
 use crate::rule::Rule;
 use crate::tables::{PolicyKey, PolicyTables};
 use ports::TableBuilder;
@@ -38,8 +38,19 @@ pub(crate) struct RuleSet {
 pub(crate) struct RuleInput {
     pub(crate) id: RuleId,
     pub(crate) rule: Arc<Rule>,
-    pub(crate) peers: crate::engine::BoundPeers,
+    pub(crate) peers: BoundPeers,
     pub(crate) log: u32,
+}
+
+/// Number of a selector, as whoever asks counts them.
+pub(crate) type SelectorId = u32;
+
+/// Peers of a rule as selectors.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BoundPeers {
+    /// Everyone, known or not.
+    pub(crate) any: bool,
+    pub(crate) selectors: Vec<SelectorId>,
 }
 
 /// What rules can tell apart about a peer.

@@ -2,7 +2,7 @@
 
 use nexin_abi::maps::policy::{Decision, Page, Slot, Verdict};
 
-use crate::engine::hash::FastMap;
+use crate::hash::FastMap;
 use crate::tables::PolicyTables;
 
 /// A protocol that has a slot of its own in a decision.

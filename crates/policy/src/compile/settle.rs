@@ -9,7 +9,7 @@ use nexin_verdict::precedence::{Call, Voice, settle};
 
 use super::ports::{Interval, TableProtocol};
 use super::{RuleInput, RuleSet};
-use crate::engine::hash::FastMap;
+use crate::hash::FastMap;
 use crate::rule::{Auth, L4, Level, PortMatch, RuleAction};
 
 /// More ports than a protocol has: a rule about peers only is less specific than one about all ports of a protocol.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use nexin_model::{Label, Operator, Requirement, Selector, Source};
 
-use super::hash::FastMap;
 use super::set::SlotSet;
+use crate::compile::SelectorId;
+use crate::hash::FastMap;
 
 /// What a posting list is about. A label is on four lists: its own, its key's, and both again for "any source".
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +19,6 @@ struct Term {
 }
 
 pub(super) type TermId = u32;
-pub(super) type SelectorId = u32;
 
 #[derive(Clone, Debug, Default)]
 struct Posting {

@@ -4,7 +4,6 @@
 //! history of changes is what it would say if only the present state had been told to it.
 
 mod config;
-pub(crate) mod hash;
 mod index;
 mod labels;
 mod peer;
@@ -22,13 +21,11 @@ use nexin_model::{Identity, LabelSet, NamedPorts};
 pub use config::{AllowLocalhost, Config, Enforcement};
 pub use peer::CidrMatchMode;
 pub use policies::EndpointPolicies;
-pub(crate) use rules::BoundPeers;
 
-use crate::compile::{Compiled, Extension};
+use crate::compile::{Compiled, Extension, SelectorId};
+use crate::hash::FastMap;
 use crate::rule::{CidrGroup, Document, DocumentKey};
 use crate::tables::PolicyKey;
-use hash::FastMap;
-use index::SelectorId;
 use rules::StoredRule;
 use selectors::SelectorCache;
 

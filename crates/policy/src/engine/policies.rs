@@ -5,9 +5,9 @@ use std::sync::Arc;
 use nexin_abi::maps::policy::RuleId;
 use nexin_model::{Direction, Identity, Protocol};
 
-use super::hash::ContentHasher;
 use super::{AllowLocalhost, Enforcement, Engine, KnownIdentity};
 use crate::compile::{Compiled, RuleInput, RuleSet};
+use crate::hash::ContentHasher;
 use crate::rule::{L4, PortMatch, Subject};
 use crate::tables::{PolicyKey, PolicyTables};
 

@@ -6,10 +6,10 @@ use ipnet::IpNet;
 use nexin_abi::maps::policy::RuleId;
 use nexin_model::{KeyMatch, Requirement, Selector};
 
-use super::hash::ContentHasher;
-use super::index::SelectorId;
 use super::peer::{CidrMatch, PeerMatch, entity_selectors};
 use super::{Applied, Engine};
+use crate::compile::{BoundPeers, SelectorId};
+use crate::hash::ContentHasher;
 use crate::rule::{CidrSource, Document, DocumentKey, Peer, Rule, Subject};
 
 /// A rule with its number, bound to the selector cache.
@@ -22,14 +22,6 @@ pub(crate) struct StoredRule {
     pub(crate) log: u32,
     /// Everything of the rule that tables depend on.
     pub(crate) content: u128,
-}
-
-/// Peers of a rule as selectors.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct BoundPeers {
-    /// Everyone, known or not.
-    pub(crate) any: bool,
-    pub(crate) selectors: Vec<SelectorId>,
 }
 
 impl Engine {

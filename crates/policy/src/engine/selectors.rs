@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, HashMap};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nexin_model::{Label, LabelSet, Source};
 
-use super::hash::FastMap;
-use super::index::{Index, Query, SelectedKeys, SelectorId, TermId};
+use super::index::{Index, Query, SelectedKeys, TermId};
 use super::peer::{CidrMatch, CidrMatchMode, PeerMatch, Place};
 use super::set::SlotSet;
+use crate::compile::SelectorId;
+use crate::hash::FastMap;
 use crate::rule::{CidrScope, FqdnPattern};
 
 #[derive(Clone, Debug)]

@@ -108,7 +108,10 @@ mod tests {
             let name = workload_ifname(&owner, salt);
             prop_assert!(IfName::new(name.as_str()).is_ok() && looks_like_ours(name.as_str()));
             let Mac(m) = Mac::derived(&owner);
-            prop_assert_eq!(m[0] & 3, 2);
+            prop_assert_eq!(m[0] & 3, 2, "local, and of one station");
+            prop_assert_eq!(&name, &workload_ifname(&owner, salt));
+            prop_assert_ne!(&name, &workload_ifname(&owner, salt ^ 1), "the next salt gives another");
+            prop_assert_ne!(Mac(m), Mac::derived(&format!("{owner}+")));
         }
     }
 }

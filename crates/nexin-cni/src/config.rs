@@ -319,15 +319,42 @@ mod tests {
                 map.insert("cniVersion".into(), json!("1.0.0"));
                 map.entry("name").or_insert(json!("net"));
             }
-            match parse(value) {
-                Ok(config) => prop_assert!(is_identifier(&config.name)),
-                Err(error) => prop_assert!(!error.message.is_empty()),
+            match parse(value.clone()) {
+                Ok(config) => {
+                    let text = |key: &str| value.get(key).and_then(Value::as_str);
+                    prop_assert_eq!(Some(config.name.as_str()), text("name"));
+                    prop_assert!(is_identifier(&config.name));
+                    prop_assert_eq!(config.version, SpecVersion::V1_0_0);
+                    prop_assert_eq!(config.socket.to_str(), text("socket").or(Some(nexin_api::DEFAULT_SOCKET)));
+                    let wait = value.get("waitSeconds").and_then(Value::as_u64).map_or(DEFAULT_WAIT, Duration::from_secs);
+                    prop_assert_eq!(config.wait, wait);
+                    for (key, label) in value["labels"].as_object().into_iter().flatten() {
+                        let labels = config.labels.as_ref().expect("labels were given");
+                        prop_assert!(labels.contains_key(key) && label.is_string());
+                    }
+                    // Nothing that nobody knows went through.
+                    let known = |key: &String| OWN.contains(&key.as_str()) || FOREIGN.contains(&key.as_str())
+                        || key == "ipam" || key.starts_with("cni.dev/");
+                    prop_assert!(value.as_object().is_some_and(|map| map.keys().all(known)));
+                }
+                Err(error) => {
+                    // An object with a version that is known: what can be wrong is a value or a key.
+                    let expected = match value.is_object() {
+                        true => [Code::InvalidConfig, Code::UnsupportedField],
+                        false => [Code::IncompatibleVersion; 2],
+                    };
+                    prop_assert!(expected.contains(&error.code), "{:?}: {}", error.code, error.message);
+                    prop_assert!(error.message.len() > 10, "{}", error.message);
+                }
             }
         }
 
         #[test]
         fn any_bytes_are_parsed_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert!(Config::parse(&bytes).is_err());
+            let error = Config::parse(&bytes).expect_err("no random bytes name a version");
+            let json = serde_json::from_slice::<Value>(&bytes).is_ok();
+            prop_assert_eq!(error.code, if json { Code::IncompatibleVersion } else { Code::Decode });
+            prop_assert_eq!(version_of(&bytes), None);
         }
     }
 }

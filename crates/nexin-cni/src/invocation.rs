@@ -183,12 +183,31 @@ mod tests {
                 ("CNI_COMMAND", &command), ("CNI_CONTAINERID", &id), ("CNI_IFNAME", &name), ("CNI_NETNS", &netns), ("CNI_ARGS", &args),
             ]);
             match Invocation::read(&all) {
-                Ok(Invocation::Add(attachment, ..) | Invocation::Del(attachment) | Invocation::Check(attachment, _)) => {
-                    prop_assert!(is_identifier(&attachment.container_id));
-                    prop_assert!(!attachment.container_id.contains('/'));
+                Ok(invocation) => {
+                    prop_assert_eq!(invocation.name(), command.as_str());
+                    let (attachment, place) = match &invocation {
+                        Invocation::Add(attachment, place, _) | Invocation::Check(attachment, place) => (attachment, Some(place)),
+                        Invocation::Del(attachment) => (attachment, None),
+                        _ => return Ok(()),
+                    };
+                    prop_assert_eq!((attachment.container_id.as_str(), attachment.interface.as_str()), (id.as_str(), name.as_str()));
+                    prop_assert!(is_identifier(&id) && IfName::new(&name).is_ok());
+                    prop_assert!(place.is_none_or(|place| place.as_os_str() == netns.as_str()));
                 }
-                Ok(_) => {}
-                Err(error) => prop_assert!(error.message.contains("CNI_"), "{}", error.message),
+                Err(error) => {
+                    // The variable that it names is one that is wrong.
+                    let known = ["ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION"].contains(&command.as_str());
+                    let wrong = [
+                        ("CNI_COMMAND", !known),
+                        ("CNI_CONTAINERID", !is_identifier(&id)),
+                        ("CNI_IFNAME", IfName::new(&name).is_err()),
+                        ("CNI_NETNS", netns.is_empty()),
+                        ("CNI_ARGS", Args::parse(&args).is_err()),
+                    ];
+                    let named = wrong.iter().find(|(variable, _)| error.message.contains(variable));
+                    prop_assert!(named.is_some_and(|(_, wrong)| *wrong), "{}", error.message);
+                    prop_assert_eq!(error.code, Code::InvalidEnvironment);
+                }
             }
         }
     }

@@ -38,7 +38,7 @@ pub async fn run(program: &Path, keep: bool) -> Result<()> {
         _ = interrupted => Err(Error::Interrupted),
     };
     if keep {
-        return played.inspect(|()| narrator.what_to_try(program));
+        return played.inspect(|()| narrator.what_to_try(program, scene::NAME));
     }
     let removed = take_down(&mut narrator);
     played.and(removed)?;

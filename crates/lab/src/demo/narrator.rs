@@ -71,10 +71,10 @@ impl Narrator {
         );
     }
 
-    pub(super) fn what_to_try(&self, program: &Path) {
-        let (nexin, name) = (program.display(), super::scene::NAME);
+    pub(super) fn what_to_try(&self, program: &Path, lab: &str) {
+        let nexin = program.display();
         println!("\n{}", self.paint("1", "The lab stays up. Try:"));
-        println!("   export NEXIN_SOCKET={RUN_DIR}/{name}/node/run/nexin.sock");
+        println!("   export NEXIN_SOCKET={RUN_DIR}/{lab}/node/run/nexin.sock");
         println!("   {nexin} lab status");
         println!("   {nexin} monitor &");
         println!("   {nexin} lab exec tiefighter -- curl -m 2 -X POST http://10.200.0.2/cgi-bin/request-landing");

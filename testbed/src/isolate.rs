@@ -43,11 +43,11 @@ pub fn isolated(test: impl FnOnce() -> Result) -> Result {
         .stderr(log.try_clone()?)
         .process_group(0)
         .spawn()?;
-    let start = Instant::now();
+    let (start, hung) = (Instant::now(), HUNG * switches::patience());
     let status = loop {
         match child.try_wait()? {
             Some(status) => break Some(status),
-            None if start.elapsed() > HUNG => {
+            None if start.elapsed() > hung => {
                 child.kill()?;
                 child.wait()?;
                 break None;
@@ -64,7 +64,7 @@ pub fn isolated(test: impl FnOnce() -> Result) -> Result {
     match status {
         Some(status) if status.success() && said.contains("test result: ok. 1 passed") => Ok(()),
         Some(status) => fail!("{name} inside its namespaces: {status}\n{shown}"),
-        None => fail!("{name} hung for {HUNG:?}\n{shown}"),
+        None => fail!("{name} hung for {hung:?}\n{shown}"),
     }
 }
 

@@ -1,14 +1,14 @@
 //! What a piece of work left behind: everything that Nexin could leave in a node, listed before and after.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
 use serde_json::Value;
 
-use crate::{Node, Result, fail, until_ok};
+use crate::{Node, Result, fail, tool, until_ok};
 
 /// Kernel maps whose entries come and go with endpoints and policies, not with packets.
 const OWNED_MAPS: [&str; 6] = ["nx_addr4", "nx_addr6", "nx_cidr4", "nx_cidr6", "nx_policy", "nx_class"];
@@ -16,8 +16,8 @@ const OWNED_MAPS: [&str; 6] = ["nx_addr4", "nx_addr6", "nx_cidr4", "nx_cidr6", "
 /// Descriptors that the agent may keep beyond those it had before.
 const KEPT_SOCKETS: usize = 4;
 
-/// Everything a node holds that outlives a packet: links, addresses, routes, rules, neighbours, pins, map entries,
-/// namespaces, mounts, files of the agent, and how many descriptors the agent has open.
+/// Everything a node holds that outlives a packet: links, addresses, routes, rules, neighbours, pins, map entries, maps and
+/// programs of the kernel, namespaces, mounts, files of the agent, and how many descriptors the agent has open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     facts: BTreeSet<String>,
@@ -56,6 +56,7 @@ impl Snapshot {
         for folder in [agent.bpffs(), agent.folder().join("run"), agent.folder().join("state")] {
             facts.extend(files(&folder)?.into_iter().map(|f| format!("file {}", f.display())));
         }
+        facts.extend(until_ok("the kernel's objects are listed", || kernel_objects(pid))?);
         for map in OWNED_MAPS {
             let reply = agent.api().request("GET", &format!("/v1/maps/{map}"), "")?;
             if reply.status == 200 {
@@ -82,6 +83,38 @@ impl Snapshot {
             Ok(())
         })
     }
+}
+
+/// Maps the agent holds, and every program in the kernel that uses one of them with all its maps, whoever holds it: what is
+/// pinned nowhere and open nowhere may still be attached. By name and count, since numbers change with each start.
+fn kernel_objects(agent: u32) -> Result<BTreeSet<String>> {
+    let mut maps = BTreeSet::new();
+    for entry in fs::read_dir(format!("/proc/{agent}/fdinfo"))? {
+        // A descriptor may close while it is looked at.
+        let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
+        let id = text.lines().find_map(|line| line.strip_prefix("map_id:"));
+        maps.extend(id.and_then(|id| id.trim().parse::<u64>().ok()));
+    }
+    let mut counts = BTreeMap::<String, usize>::new();
+    let mut count = |kind: &str, object: &Value| {
+        *counts.entry(format!("{kind} {}", object["name"].as_str().unwrap_or("?"))).or_default() += 1;
+    };
+    for program in list("prog")? {
+        let used: Vec<u64> = program["map_ids"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+        if used.iter().any(|id| maps.contains(id)) {
+            maps.extend(used);
+            count("program", &program);
+        }
+    }
+    for map in list("map")?.iter().filter(|map| map["id"].as_u64().is_some_and(|id| maps.contains(&id))) {
+        count("map", map);
+    }
+    Ok(counts.iter().flat_map(|(object, count)| (1..=*count).map(move |n| format!("{object} #{n}"))).collect())
+}
+
+/// All objects of a kind in the kernel.
+fn list(kind: &str) -> Result<Vec<Value>> {
+    Ok(serde_json::from_str(&tool("bpftool", ["-j", kind, "list"])?)?)
 }
 
 fn entries(contents: &Value) -> impl Iterator<Item = String> {

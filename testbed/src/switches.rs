@@ -18,6 +18,12 @@ pub(crate) fn is_inside() -> bool {
     env::var_os(INSIDE).is_some()
 }
 
+/// By how much this machine is slower than one that runs on its own hardware (`TESTBED_PATIENCE`, 1 by default): what only
+/// bounds failures takes that many times as long.
+pub(crate) fn patience() -> u32 {
+    env::var("TESTBED_PATIENCE").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
+}
+
 /// Whether committed tables are to be written instead of compared (`TESTBED_BLESS`).
 pub fn bless() -> bool {
     env::var_os("TESTBED_BLESS").is_some()

@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Error, Result, fail};
+use crate::{Error, Result, fail, switches};
 
-/// Long enough for a busy machine that emulates another.
+/// Long enough for a busy machine. (Where another is emulated, waits are given several times as long.)
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Asks until the answer is there.
@@ -17,13 +17,13 @@ pub fn until<T>(fact: &str, mut ask: impl FnMut() -> Option<T>) -> Result<T> {
 
 /// Asks until the answer is no error; a failure tells the last one.
 pub fn until_ok<T>(fact: &str, mut ask: impl FnMut() -> Result<T>) -> Result<T> {
-    let start = Instant::now();
+    let (start, deadline) = (Instant::now(), DEADLINE * switches::patience());
     let mut pause = Duration::from_millis(1);
     loop {
         match ask() {
             Ok(answer) => return Ok(answer),
-            Err(error) if start.elapsed() > DEADLINE => {
-                fail!("waited {DEADLINE:?} in vain until {fact}; last answer: {error}")
+            Err(error) if start.elapsed() > deadline => {
+                fail!("waited {deadline:?} in vain until {fact}; last answer: {error}")
             }
             Err(_) => thread::sleep(pause),
         }

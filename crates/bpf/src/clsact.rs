@@ -1,7 +1,8 @@
 //! Attaching where tcx is missing (Linux before 6.6) or not wanted: a filter on the device's clsact qdisc.
 //!
 //! Our filter always has the same priority and handle, so any process finds it again, and adding it where it exists
-//! replaces it in one step. The qdisc is shared with others and is never removed. Messages are few and fixed, which is why
+//! replaces it in one step. The qdisc is shared with others and is never removed: without its qdisc a device that is up stops its
+//! queues for an RCU grace period and drops what is sent to it. Messages are few and fixed, which is why
 //! they are written here and not through a netlink library.
 
 use std::io;

@@ -15,8 +15,11 @@ use crate::{Namespace, Result, fail, until};
 
 /// Between two packets of a steady stream.
 const PACE: Duration = Duration::from_millis(1);
-/// After this a stream counts as dead.
-const DEAD: Duration = Duration::from_secs(5);
+/// After this a stream counts as dead. Long, since an emulated machine may stand still for many seconds while a program is
+/// verified; what is lost in between is counted, however long it takes to be sent again.
+const DEAD: Duration = Duration::from_secs(60);
+/// How long the last answers of a stream of datagrams may take.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// What became of a steady stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -209,7 +212,7 @@ impl Datagrams {
                 sent += u64::from(socket.send(&sent.to_be_bytes()).is_ok());
                 drain(sent, PACE);
             }
-            drain(sent, Duration::from_millis(500));
+            drain(sent, LAST_ANSWERS);
             Report { answered: 0, lost: sent.saturating_sub(answered.load(Ordering::Relaxed)), error }
         })))
     }

@@ -4,6 +4,7 @@
 mod cli;
 mod clsact;
 mod cni;
+mod containerd;
 mod drift;
 mod events;
 mod ground;

@@ -66,6 +66,11 @@ fn a_command_is_a_workload_of_its_own() -> Result {
         let [.., shown] = lines[..] else { fail!("{done:?}") };
         let own = shown.split_whitespace().nth(3).and_then(|net| net.split('/').next()).unwrap_or_default();
         assert!(lines.contains(&format!("{own} probe").as_str()), "the hosts file names it: {done:?}");
+        let machine = std::fs::read_to_string("/proc/sys/kernel/hostname")?;
+        assert!(
+            lines.contains(&format!("{own} {}", machine.trim()).as_str()),
+            "and the name it finds for itself: {done:?}"
+        );
 
         let reach = format!("exec 3<>/dev/tcp/{}/80", server.v4);
         for (label, reached) in [("app=friend", true), ("app=foe", false)] {

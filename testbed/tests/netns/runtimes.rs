@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::{cni::Plugin, policies::allow_from};
 
 /// Where Debian's containernetworking-plugins are.
-const REFERENCE_PLUGINS: &str = "/usr/lib/cni";
+pub(crate) const REFERENCE_PLUGINS: &str = "/usr/lib/cni";
 
 fn reference(kind: &str) -> Result<PathBuf> {
     let path = Path::new(REFERENCE_PLUGINS).join(kind);
@@ -91,29 +91,38 @@ fn reference_plugins_follow_in_a_chain() -> Result {
     })
 }
 
+/// The root of a container that has busybox, a page to serve, and nothing else.
+pub(crate) fn busybox_root(root: &Path) -> Result {
+    let bin = root.join("bin");
+    for new in [&bin, &root.join("www")] {
+        fs::create_dir_all(new)?;
+    }
+    fs::write(root.join("www/index.html"), "hello\n")?;
+    fs::copy("/bin/busybox", bin.join("busybox"))?;
+    for applet in ["sh", "nc", "printf", "httpd"] {
+        symlink("busybox", bin.join(applet))?;
+    }
+    // Static busybox's wget needs the C library's name service, which is not in the image.
+    fs::write(bin.join("get"), "#!/bin/sh\nprintf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 $1 $2\n")?;
+    Ok(fs::set_permissions(bin.join("get"), fs::Permissions::from_mode(0o755))?)
+}
+
 /// podman on a node, with nexin-cni as its network and everything it keeps in a folder of the test.
 struct Podman {
     folder: PathBuf,
 }
 
-const IMAGE: &str = "localhost/busybox:test";
+pub(crate) const IMAGE: &str = "localhost/busybox:test";
 
 impl Podman {
     /// With an image of busybox and nothing else.
     fn new(node: &Namespace, agent: &Path) -> Result<Self> {
         let folder = PathBuf::from("/run/podman-test");
-        let (bin, networks, plugins) = (folder.join("image/bin"), folder.join("networks"), folder.join("plugins"));
-        for new in [&bin, &networks, &plugins, &folder.join("image/www")] {
+        let (networks, plugins) = (folder.join("networks"), folder.join("plugins"));
+        for new in [&networks, &plugins] {
             fs::create_dir_all(new)?;
         }
-        fs::write(folder.join("image/www/index.html"), "hello\n")?;
-        fs::copy("/bin/busybox", bin.join("busybox"))?;
-        for applet in ["sh", "nc", "printf", "httpd"] {
-            symlink("busybox", bin.join(applet))?;
-        }
-        // Static busybox's wget needs the C library's name service, which is not in the image.
-        fs::write(bin.join("get"), "#!/bin/sh\nprintf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 $1 $2\n")?;
-        fs::set_permissions(bin.join("get"), fs::Permissions::from_mode(0o755))?;
+        busybox_root(&folder.join("image"))?;
         symlink(program("nexin-cni")?, plugins.join("nexin-cni"))?;
         let list = json!({ "cniVersion": "1.0.0", "name": "nexin", "plugins": [{
             "type": "nexin-cni", "socket": agent.join("nexin.sock"), "deleteQueue": agent.join("run/cni-deletes"),

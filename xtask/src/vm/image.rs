@@ -15,7 +15,11 @@ use super::{VERDICT, kernel::Kernel};
 use crate::chore::{Result, fail, read};
 
 /// Programs of the system that tests call; their libraries come along.
-const TOOLS: [&str; 8] = ["ip", "tc", "ping", "nsenter", "unshare", "bpftool", "ss", "curl"];
+const TOOLS: [&str; 12] =
+    ["ip", "tc", "ping", "nsenter", "unshare", "bpftool", "ss", "curl", "nft", "bash", "timeout", "pgrep"];
+/// Plugins of containernetworking-plugins that tests chain after ours.
+const REFERENCE_PLUGINS: [&str; 2] = ["tuning", "bandwidth"];
+const PLUGIN_FOLDER: &str = "usr/lib/cni";
 
 /// What is tested, and where builds go.
 pub(super) struct Programs {
@@ -47,10 +51,17 @@ impl Programs {
         let Some(target) = metadata["target_directory"].as_str() else { fail!("cargo metadata names no target") };
         Ok(Self { target: target.into(), files })
     }
+
+    /// Names of all tests of the suite.
+    pub(super) fn tests(&self) -> Result<BTreeSet<String>> {
+        let Some(suite) = self.files.last() else { fail!("cargo built no suite") };
+        let listed = read(Command::new(suite).args(["--list", "--format", "terse"]))?;
+        Ok(listed.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
+    }
 }
 
 /// Writes the initramfs and returns its path.
-pub(super) fn pack(kernel: &Kernel, programs: &Programs, filters: &[String]) -> Result<PathBuf> {
+pub(super) fn pack(kernel: &Kernel, programs: &Programs, arguments: &[String]) -> Result<PathBuf> {
     let folder = programs.target.join("vm").join(format!("root-{}", kernel.version.name()));
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
@@ -58,10 +69,19 @@ pub(super) fn pack(kernel: &Kernel, programs: &Programs, filters: &[String]) -> 
     for part in ["bin", "boot", "dev", "etc", "lib/modules", "proc", "sys", "run", "tmp", "nexin", "var/lib", "root"] {
         fs::create_dir_all(folder.join(part))?;
     }
+    fs::create_dir_all(folder.join(PLUGIN_FOLDER))?;
+    symlink("../bin", folder.join("usr/bin"))?;
+    fs::write(folder.join("etc/hosts"), "127.0.0.1 localhost\n")?;
+    fs::write(folder.join("etc/resolv.conf"), "")?;
     let mut libraries = BTreeSet::new();
     for tool in TOOLS {
         let Some(path) = which(tool) else { fail!("the tests need {tool}: run ./x setup --test") };
         fs::copy(&path, folder.join("bin").join(tool))?;
+        libraries.extend(needed_libraries(&path)?);
+    }
+    for plugin in REFERENCE_PLUGINS {
+        let path = Path::new("/").join(PLUGIN_FOLDER).join(plugin);
+        fs::copy(&path, folder.join(PLUGIN_FOLDER).join(plugin))?;
         libraries.extend(needed_libraries(&path)?);
     }
     for program in &programs.files {
@@ -85,9 +105,9 @@ pub(super) fn pack(kernel: &Kernel, programs: &Programs, filters: &[String]) -> 
     for (i, module) in kernel.modules.iter().enumerate() {
         add_module(module, &folder.join(format!("lib/modules/{i:02}.ko")))?;
     }
-    fs::write(folder.join("init"), init_script(filters))?;
+    fs::write(folder.join("init"), init_script(arguments))?;
     fs::set_permissions(folder.join("init"), fs::Permissions::from_mode(0o755))?;
-    let image = folder.with_extension("cpio.gz");
+    let image = programs.target.join("vm").join(format!("root-{}.cpio.gz", kernel.version.name()));
     let pipeline = "set -o pipefail; find . | cpio -o -H newc --quiet | gzip -1 > \"$0\"";
     read(Command::new("bash").args(["-c", pipeline]).arg(&image).current_dir(&folder))?;
     fs::remove_dir_all(&folder)?;
@@ -105,12 +125,12 @@ fn add_module(module: &Path, inside: &Path) -> Result<()> {
     Ok(())
 }
 
-fn init_script(filters: &[String]) -> String {
-    let filters = filters.iter().map(|f| format!("'{}'", f.replace('\'', ""))).collect::<Vec<_>>().join(" ");
+fn init_script(arguments: &[String]) -> String {
+    let arguments = arguments.iter().map(|f| format!("'{}'", f.replace('\'', ""))).collect::<Vec<_>>().join(" ");
     format!(
         "#!/bin/busybox sh
 /bin/busybox --install -s /bin 2>/dev/null
-export PATH=/bin HOME=/root TESTBED_PROGRAMS=/nexin NEXIN_DATA=/nonexistent RUST_BACKTRACE=0
+export PATH=/bin HOME=/root TESTBED_PROGRAMS=/nexin TESTBED_PATIENCE=10 RUST_BACKTRACE=0
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
@@ -121,7 +141,7 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t bpf bpf /sys/fs/bpf
 for module in /lib/modules/*.ko; do insmod $module; done
 ip link set lo up
-/nexin/netns --test-threads=2 {filters}
+/nexin/netns --test-threads=2 {arguments}
 echo \"{VERDICT}$?\"
 poweroff -f
 "

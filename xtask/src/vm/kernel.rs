@@ -46,8 +46,23 @@ pub(super) struct Kernel {
     pub(super) modules: Vec<PathBuf>,
 }
 
-/// What the agent and the tests need beyond what is built in.
-const MODULES: [&str; 7] = ["veth", "sch_ingress", "cls_bpf", "act_bpf", "sctp", "bridge", "virtio_rng"];
+/// What the agent and the tests need beyond what is built in: links and hooks, published ports (nftables), and the
+/// shapers of the reference plugin `bandwidth`.
+const MODULES: [&str; 13] = [
+    "veth",
+    "sch_ingress",
+    "cls_bpf",
+    "act_bpf",
+    "sctp",
+    "bridge",
+    "virtio_rng",
+    "nft_chain_nat",
+    "nft_nat",
+    "sch_tbf",
+    "ifb",
+    "cls_u32",
+    "act_mirred",
+];
 
 pub(super) fn fetch(folder: &Path, version: Version) -> Result<Kernel> {
     let depends = read(Command::new("apt-cache").args(["depends", version.package()]))?;
@@ -100,5 +115,7 @@ fn insertion_order(tree: &Path, release: &str, module: &str) -> Result<Vec<PathB
     let output =
         Command::new("modprobe").arg("-d").arg(tree).args(["-S", release, "--show-depends", module]).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().filter_map(|l| l.strip_prefix("insmod ")).map(|p| PathBuf::from(p.trim())).collect())
+    // This machine's parameters for the module follow the path.
+    let path = |line: &str| line.strip_prefix("insmod ")?.split_whitespace().next().map(PathBuf::from);
+    Ok(text.lines().filter_map(path).collect())
 }

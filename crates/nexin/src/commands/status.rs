@@ -166,7 +166,8 @@ fn findings(reply: &DoctorReply, style: Style) -> String {
     text.push_str(&table.render(style));
     for check in reply.checks.iter().filter(|check| check.result != CheckState::Ok) {
         let Some(cost) = &check.cost else { continue };
-        text.push_str(&format!("\n{}: {cost}\n", style.strong(&check.name)));
+        let unless = if check.result == CheckState::Unknown { "where it is off, " } else { "" };
+        text.push_str(&format!("\n{}: {unless}{cost}\n", style.strong(&check.name)));
         if let Some(remedy) = &check.remedy {
             text.push_str(&format!("  {remedy}\n"));
         }

@@ -12,6 +12,7 @@ use crate::error::{CliError, Result};
 
 const RESOLV: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
+const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 /// Where systemd keeps the real name servers when `/etc/resolv.conf` names its stub.
 const REAL_RESOLV: &str = "/run/systemd/resolve/resolv.conf";
 
@@ -32,7 +33,8 @@ impl Overlay {
         let dir = tempfile::TempDir::with_prefix("nexin-run-")
             .map_err(|source| CliError::system("make a directory for hosts", source))?;
         let mut overlay = Self { dir, files: Vec::new() };
-        overlay.write(HOSTS, &hosts_file(endpoint, hosts))?;
+        let machine = fs::read_to_string(HOSTNAME).unwrap_or_default();
+        overlay.write(HOSTS, &hosts_file(endpoint, machine.trim(), hosts))?;
         let ours = fs::read_to_string(REAL_RESOLV).or_else(|_| fs::read_to_string(RESOLV)).unwrap_or_default();
         overlay.write(RESOLV, &resolv_conf(&ours, dns))?;
         Ok(overlay)
@@ -60,11 +62,16 @@ impl Overlay {
     }
 }
 
-fn hosts_file(endpoint: &Endpoint, hosts: &[(String, IpAddr)]) -> String {
+/// `machine` is the host name that programs find for themselves: many look it up before they serve, and would wait for a name
+/// server that does not know it.
+fn hosts_file(endpoint: &Endpoint, machine: &str, hosts: &[(String, IpAddr)]) -> String {
     let mut text = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n");
     let own = [endpoint.ipv4.map(IpAddr::from), endpoint.ipv6.map(IpAddr::from)];
     for address in own.into_iter().flatten() {
         text.push_str(&format!("{address} {}\n", endpoint.name));
+        if !machine.is_empty() && machine != endpoint.name {
+            text.push_str(&format!("{address} {machine}\n"));
+        }
     }
     for (name, address) in hosts {
         text.push_str(&format!("{address} {name}\n"));

@@ -8,25 +8,25 @@ use std::{
 };
 
 use nexin_abi::{
-    Action, Identity,
+    Action, Event, Identity,
     maps::{
         KernelMap,
         addr::{Addr4Map, Addr6Map, AddrInfo},
         cidr::{self, Cidr4, Cidr6},
-        config::{Config, ConfigMap, Telling},
+        config::{Aggregation, Config, ConfigMap, Telling},
         ct::{Ct4, Ct6},
         endpoint::{Endpoint, EndpointByDevice, Endpoints},
         policy::{ClassKey, Classes, Decision, Decisions, Policies, Policy, Slot, Verdict, Verdicts},
     },
 };
 use nexin_bpf::clock::Jiffies;
-use nexin_bpf::{Loaded, Loader, Program, TestRun, object};
+use nexin_bpf::{Loaded, Loader, Program, Ring, TestRun, object};
 use nexin_packet::build::{Spec, Transport};
 use nexin_testbed::{Result, fail, tool};
 
 use crate::{
     report::{Line, SLACK, Table},
-    rounds::Series,
+    rounds::{Series, order},
 };
 
 /// Flows of a measurement. (A thousand flows fit into the caches: what is left then is the noise of the subtraction.)
@@ -279,4 +279,42 @@ fn growth(floor: &[u8], rounds: usize) -> Result<Table> {
 
 fn remove_devices() -> Result {
     ["nxbench1", "nxbench2"].iter().try_for_each(|device| tool("ip", ["link", "del", device]).map(drop))
+}
+
+/// Events of one run: as many as the ring has room for.
+const TOLD: u32 = 16_384;
+
+/// What it costs to tell of a packet: the same established packet with nothing told and with each told, all of which must be
+/// found in the ring.
+pub(crate) fn event_cost(floor: &Path, rounds: usize) -> Result<Table> {
+    let bed = Bed::new(&std::fs::read(floor)?, 0, 0)?;
+    bed.open(false, 0, 1)?;
+    let silent = Telling { interval_s: 200, ..Telling::default() };
+    let telling = [Aggregation::Medium, Aggregation::Low, Aggregation::None]
+        .map(|aggregation| Telling { aggregation, ..silent }.bits(250));
+    let mut ring = Ring::new(bed.shipped.raw_map("nx_ev_trace")?)?;
+    let mut series = vec![Series::default(); telling.len()];
+    for round in 0..rounds * 10 {
+        for index in order(telling.len(), round) {
+            bed.set::<ConfigMap>(&0, &Config { epoch: 1, flags: telling[index] })?;
+            ring.drain::<Event>(usize::MAX, |_| {});
+            let packet = bed.packet(false, 0, false)?;
+            let run = TestRun { repeat: TOLD, want_data: false, ..TestRun::new(&packet, bed.client.ifindex) };
+            let done = bed.shipped.program("from_workload")?.test_run(&run)?;
+            let found = ring.drain::<Event>(usize::MAX, |_| {}).records;
+            let expected = if index == 0 { 0 } else { TOLD as usize };
+            if done.retval != REDIRECTED || found != expected {
+                fail!("{found} of {expected} events, action {}", done.retval);
+            }
+            series[index].values.push(done.mean.as_nanos() as f64);
+        }
+    }
+    remove_devices()?;
+    let names = ["nothing told", "each packet told", "each packet told, both ends"];
+    let lines = names.iter().zip(&series).enumerate().map(|(index, (name, own))| {
+        let line = Line::new(*name, own).over(own, &series[0]);
+        let added = Series { values: own.values.iter().zip(&series[0].values).map(|(a, b)| a - b).collect() };
+        if index == 0 { line } else { line.at_most("ns an event", 20.0, SLACK, added.spread()) }
+    });
+    Ok(Table { title: "An event in prog test run".to_owned(), unit: "ns".to_owned(), lines: lines.collect() })
 }

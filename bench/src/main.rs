@@ -3,6 +3,7 @@
 
 mod attach;
 mod control;
+mod flows;
 mod forward;
 mod kernel;
 mod load;
@@ -36,6 +37,8 @@ pub(crate) enum Row {
     Rules,
     /// B14 in part: the policy engine alone.
     Engine,
+    /// B12: what flows cost, on the wire, in the kernel and in the agent.
+    Flows,
 }
 
 #[derive(Parser)]
@@ -108,6 +111,9 @@ fn measure(arguments: &Arguments) -> Result {
     }
     if wants(Row::Forward) {
         report.add(forward::measure(floor(arguments)?, arguments.rounds, &arguments.paths)?);
+    }
+    if wants(Row::Flows) {
+        report.add(flows::measure(floor(arguments)?, arguments.rounds)?);
     }
     if wants(Row::Engine) {
         report.add(resolve::measure()?);

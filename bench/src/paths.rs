@@ -1,12 +1,14 @@
 //! The ways from a client to a server that are compared. Each is a set of namespaces with a server running in it.
 
 use std::{
+    fs::File,
     net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
 use nexin_testbed::{
-    Namespace, Node, Result, Workload, fail,
+    Namespace, Node, Result, Workload, fail, program,
     traffic::{Outcome, tcp},
     until_ok,
 };
@@ -31,6 +33,14 @@ pub(crate) enum Path {
     NexinV6,
     /// The server's policy has 10,000 more rules, each about a prefix of its own.
     NexinMany,
+    /// Nothing is told and Hubble's API is off.
+    NexinSilent,
+    /// A flow's beginning and end are told, and a report each interval; a client follows.
+    NexinConnections,
+    /// As the agent is without settings; a client follows.
+    NexinFlows,
+    /// Every packet is told, where it leaves; a client follows.
+    NexinPackets,
 }
 
 /// Rules, or addresses in a set, of a large firewall.
@@ -45,8 +55,28 @@ impl Path {
     pub(crate) const RULES: [Self; 6] =
         [Self::Veth, Self::Router, Self::NftSetLarge, Self::NftMany, Self::Nexin, Self::NexinMany];
 
+    /// The same traffic with more and more told of it.
+    pub(crate) const FLOWS: [Self; 4] =
+        [Self::NexinSilent, Self::NexinConnections, Self::NexinFlows, Self::NexinPackets];
+
     pub(crate) fn is_nexin(self) -> bool {
-        matches!(self, Self::Nexin | Self::NexinV6 | Self::NexinMany)
+        self >= Self::Nexin
+    }
+
+    /// Settings of its agent.
+    fn settings(self) -> &'static [&'static str] {
+        match self {
+            Self::NexinSilent => {
+                &["events.traces = false", "events.verdicts = false", "events.drops = false", "hubble.enabled = false"]
+            }
+            Self::NexinConnections => &["events.aggregation = \"maximum\""],
+            Self::NexinPackets => &["events.aggregation = \"low\""],
+            _ => &[],
+        }
+    }
+
+    fn is_followed(self) -> bool {
+        self > Self::NexinSilent
     }
 
     pub(crate) fn name(self) -> &'static str {
@@ -62,6 +92,10 @@ impl Path {
             Self::Nexin => "Nexin, IPv4",
             Self::NexinV6 => "Nexin, IPv6",
             Self::NexinMany => "Nexin, 10,000 rules",
+            Self::NexinSilent => "nothing told",
+            Self::NexinConnections => "connections",
+            Self::NexinFlows => "aggregated",
+            Self::NexinPackets => "each packet",
         }
     }
 }
@@ -69,7 +103,7 @@ impl Path {
 /// A built path.
 pub(crate) struct Built {
     pub(crate) path: Path,
-    pub(crate) client: std::path::PathBuf,
+    pub(crate) client: PathBuf,
     pub(crate) server: IpAddr,
     _process: Process,
     parts: Parts,
@@ -82,6 +116,7 @@ enum Parts {
     Nexin {
         workloads: [Workload; 2],
         node: Box<Node>,
+        follower: Option<Follower>,
     },
 }
 
@@ -103,7 +138,7 @@ impl Built {
                 [middle, client, server] => Some(Hop { client, source: CLIENT.into(), middle, device: "left", server }),
                 _ => None,
             },
-            Parts::Nexin { workloads: [client, server], node } => {
+            Parts::Nexin { workloads: [client, server], node, .. } => {
                 let source = if self.server.is_ipv4() { client.v4.into() } else { client.v6.into() };
                 Some(Hop {
                     client: &client.ns,
@@ -113,6 +148,39 @@ impl Built {
                     server: &server.ns,
                 })
             }
+        }
+    }
+}
+
+/// A client that follows all flows and writes them to a file.
+struct Follower {
+    _process: Process,
+    file: PathBuf,
+}
+
+impl Follower {
+    fn start(node: &mut Node) -> Result<Self> {
+        let folder = node.agent()?.folder().to_owned();
+        let file = folder.join("followed.json");
+        let child = Command::new(program("nexin")?)
+            .args(["observe", "--follow", "--output", "jsonpb", "--server"])
+            .arg(format!("unix://{}", folder.join("run/hubble.sock").display()))
+            .stdin(Stdio::null())
+            .stdout(File::create(&file)?)
+            .spawn()?;
+        Ok(Self { _process: Process(child), file })
+    }
+}
+
+impl Built {
+    /// What its follower has been told must be of the load. `None` where nobody follows.
+    pub(crate) fn followed(&self) -> Result<Option<usize>> {
+        let Parts::Nexin { follower: Some(follower), .. } = &self.parts else { return Ok(None) };
+        let port = format!(":{PORT}");
+        let about = |text: &str| text.lines().filter(|line| line.contains(&port)).count();
+        match about(&std::fs::read_to_string(&follower.file)?) {
+            0 => fail!("{}: whoever follows was told nothing", self.path.name()),
+            count => Ok(Some(count)),
         }
     }
 }
@@ -254,7 +322,8 @@ spec:
 }
 
 fn nexin(path: Path) -> Result<Built> {
-    let node = Node::up(&format!("{path:?}").to_lowercase())?;
+    let mut node = Node::up_with(&format!("{path:?}").to_lowercase(), path.settings())?;
+    let follower = if path.is_followed() { Some(Follower::start(&mut node)?) } else { None };
     node.apply("bench.yaml", POLICIES)?;
     if path == Path::NexinMany {
         node.apply("many.yaml", &many())?;
@@ -268,7 +337,7 @@ fn nexin(path: Path) -> Result<Built> {
         client: client.ns.path(),
         server: to,
         _process: process,
-        parts: Parts::Nexin { workloads: [client, server], node: Box::new(node) },
+        parts: Parts::Nexin { workloads: [client, server], node: Box::new(node), follower },
     })
 }
 

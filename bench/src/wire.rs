@@ -19,7 +19,7 @@ const LOADS: [(Kind, &str, usize, &str, f64); 4] = [
     (Kind::Stream, "stream", 500, "Gb/s", 1e9),
 ];
 
-/// `wanted` begins with the baseline and the router. `title` is added to the names of the loads.
+/// `wanted` begins with the baseline. `title` is added to the names of the loads.
 pub(crate) fn measure(title: &str, rounds: usize, wanted: &[Path], loads: &[Kind]) -> Result<Vec<Table>> {
     let loads: Vec<_> = LOADS.into_iter().filter(|load| loads.is_empty() || loads.contains(&load.0)).collect();
     let built = wanted.iter().copied().map(paths::build).collect::<Result<Vec<_>>>()?;
@@ -35,6 +35,7 @@ pub(crate) fn measure(title: &str, rounds: usize, wanted: &[Path], loads: &[Kind
             }
         }
     }
+    built.iter().try_for_each(|path| path.followed().map(drop))?;
     Ok(loads
         .iter()
         .enumerate()
@@ -45,8 +46,9 @@ pub(crate) fn measure(title: &str, rounds: usize, wanted: &[Path], loads: &[Kind
                 if *kind != Kind::Stream {
                     line = line.tail(&p99[number][path], &p99[number][0]);
                 }
-                if built.path >= Path::Router {
-                    line = line.against_router(own, &p50[number][1]);
+                let router = wanted.iter().position(|path| *path == Path::Router).map(|at| &p50[number][at]);
+                if let Some(router) = router.filter(|_| built.path >= Path::Router) {
+                    line = line.against_router(own, router);
                 }
                 if built.path == Path::NexinMany
                     && let Some(few) = wanted.iter().position(|path| *path == Path::Nexin)
@@ -55,9 +57,12 @@ pub(crate) fn measure(title: &str, rounds: usize, wanted: &[Path], loads: &[Kind
                     let (few, set) = (own.over(&p50[number][few]).spread(), own.over(&p50[number][set]).spread());
                     let slack = if *kind == Kind::TcpCrr { CONNECTION_SLACK } else { SLACK };
                     line = line.at_most("to few rules", 1.05, slack, few).at_most("to nft set", 1.0, slack, set);
-                } else if built.path.is_nexin() {
+                } else if matches!(built.path, Path::NexinConnections | Path::NexinFlows) {
+                    let limit = if *kind == Kind::TcpCrr { 1.03 } else { 1.01 };
+                    line = line.at_most("to nothing told", limit, SLACK, own.over(base).spread());
+                } else if let Some(router) = router.filter(|_| matches!(built.path, Path::Nexin | Path::NexinV6)) {
                     let tail = p99[number][path].over(&p99[number][0]).spread();
-                    line = goals(line, *kind, own.over(base).spread(), tail, own.over(&p50[number][1]).spread());
+                    line = goals(line, *kind, own.over(base).spread(), tail, own.over(router).spread());
                 }
                 line
             });

@@ -195,7 +195,7 @@ impl FilesHook {
         self.status.clone()
     }
 
-    fn reload(&mut self) {
+    pub(super) fn reload(&mut self) {
         let Some(path) = &self.file else { return };
         self.read = Instant::now();
         let text = match std::fs::read_to_string(path) {

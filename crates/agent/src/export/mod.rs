@@ -5,9 +5,8 @@ mod files;
 mod otlp;
 mod rotate;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -14,7 +14,8 @@ use nexin_runtime::tasks::Tasks;
 use tokio::sync::Notify;
 
 use crate::error::AgentError;
-use crate::events::{Hub, SharedDirectory};
+use crate::events::Hub;
+use crate::flows::Flows;
 use crate::locks::NameLocks;
 use crate::metrics::Counters;
 use crate::owner::OwnerHandle;
@@ -30,7 +31,7 @@ pub(crate) struct Parts {
     pub(crate) started: SystemTime,
     pub(crate) tasks: Tasks,
     pub(crate) hub: Hub,
-    pub(crate) directory: SharedDirectory,
+    pub(crate) flows: Flows,
     pub(crate) metrics: Metrics,
     pub(crate) counters: Counters,
     /// Endpoint changes, one at a time a container.
@@ -56,9 +57,10 @@ impl Agent {
         let metrics = Metrics::new(&settings.metrics.prefix);
         let counters = Counters::default();
         counters.register(&metrics);
+        let flows = Flows::new(&settings);
         Self(Arc::new(Parts {
-            hub: Hub::new(&settings.events),
-            directory: SharedDirectory::default(),
+            hub: Hub::new(flows.clone(), &settings.events),
+            flows,
             origins: loaded.origins,
             started: SystemTime::now(),
             tasks,

@@ -1,23 +1,19 @@
-//! What goes on while the agent runs: events, changes of the node, comparison with the kernel, connections that died,
+//! What goes on while the agent runs: changes of the node, comparison with the kernel, connections that died,
 //! deletions that waited.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd as _;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use nexin_api::v1::{Attachment, EventType};
-use nexin_datapath::{Class, EventReader, Events};
-use nexin_netlink::{Change, Drift, Error as NetError, Scope, Watcher, WorkloadSpec};
+use nexin_api::v1::Attachment;
+use nexin_netlink::{Change, Drift, Error as NetError, NodeView, Scope, Watcher, WorkloadSpec};
 use nexin_runtime::tasks::{CancellationToken, Lifetime};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::agent::Agent;
 use crate::core::Wired;
 use crate::error::AgentError;
-use crate::events::{Clock, Hub, SharedDirectory, enrich};
+use crate::flows;
 use crate::node::Node;
 use crate::policy_dir;
 use crate::start::gateway_plan;
@@ -26,10 +22,6 @@ use crate::start::gateway_plan;
 const SETTLE: Duration = Duration::from_millis(20);
 /// Between a change of a workload's link and the look at it.
 const QUIET: Duration = Duration::from_millis(200);
-/// How long at most an event waits in its ring.
-const EVENT_WAIT_MS: u8 = 50;
-/// Events that are named and handed on together.
-const EVENT_BATCH: usize = 512;
 
 /// Everything that runs beside the API, once the agent is ready.
 pub(crate) fn spawn(agent: &Agent, watcher: Watcher) {
@@ -45,65 +37,6 @@ async fn until_stop(stop: &CancellationToken, work: impl Future<Output = ()>) {
     tokio::select! {
         () = stop.cancelled() => {}
         () = work => {}
-    }
-}
-
-// === events ===
-
-/// A thread for each ring.
-pub(crate) fn read_events(agent: &Agent, events: Events) -> Result<(), AgentError> {
-    let system = |source| AgentError::System { what: "start an event reader", source };
-    let (readers, lost) = events.into_parts();
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(|errno| system(errno.into()))?;
-    let clock = Clock::new(SystemTime::now(), now.into());
-    for reader in readers {
-        let (hub, directory, stop) = (agent.0.hub.clone(), agent.0.directory.clone(), agent.0.tasks.stop().clone());
-        let name = match reader.class() {
-            Class::Drop => "events-drop",
-            Class::Verdict => "events-verdict",
-            Class::Trace => "events-trace",
-        };
-        let work = move || read_ring(reader, &hub, &directory, clock, &stop);
-        agent.0.tasks.thread(name, Lifetime::Program, work).map_err(system)?;
-    }
-    let (hub, stop) = (agent.0.hub.clone(), agent.0.tasks.stop().clone());
-    agent.0.tasks.spawn("events-lost", Lifetime::Program, async move {
-        let mut every = tokio::time::interval(Duration::from_millis(500));
-        until_stop(&stop, async {
-            loop {
-                every.tick().await;
-                for class in Class::ALL {
-                    if let Ok(count) = lost.count(class) {
-                        hub.kernel_lost(event_type(class), count);
-                    }
-                }
-            }
-        })
-        .await;
-    });
-    Ok(())
-}
-
-fn event_type(class: Class) -> EventType {
-    match class {
-        Class::Drop => EventType::Drop,
-        Class::Verdict => EventType::Verdict,
-        Class::Trace => EventType::Trace,
-    }
-}
-
-fn read_ring(mut reader: EventReader, hub: &Hub, directory: &SharedDirectory, clock: Clock, stop: &CancellationToken) {
-    while !stop.is_cancelled() {
-        let mut batch = Vec::new();
-        let taken = {
-            let names = directory.read();
-            reader.read(EVENT_BATCH, |event| batch.extend(enrich(&event, &names, &clock)))
-        };
-        hub.publish(batch);
-        if taken < EVENT_BATCH {
-            // An interrupted wait is a short wait.
-            let _ = poll(&mut [PollFd::new(reader.as_fd(), PollFlags::POLLIN)], PollTimeout::from(EVENT_WAIT_MS));
-        }
     }
 }
 
@@ -168,6 +101,7 @@ impl Interest {
 async fn follow_node(agent: &Agent) -> Result<(), AgentError> {
     let Ok(room) = agent.room() else { return Ok(()) };
     let view = room.wiring.node_view().await?;
+    publish_node(agent, &view);
     let node = Node::from_view(&view, &agent.settings().network);
     let missing =
         (!node.missing_devices.is_empty()).then(|| format!("not on this node: {}", node.missing_devices.join(", ")));
@@ -175,6 +109,13 @@ async fn follow_node(agent: &Agent) -> Result<(), AgentError> {
     let (_, synced) = room.owner.change(move |core| core.set_node(node)).await?;
     agent.trouble("datapath", synced.error);
     Ok(())
+}
+
+/// Flows name the node's interfaces, and relays find the node.
+pub(crate) fn publish_node(agent: &Agent, view: &NodeView) {
+    let interfaces = view.links.iter().map(|link| (link.index, link.name.clone()));
+    agent.0.flows.directory().set_interfaces(interfaces);
+    flows::peers(&agent.0.flows, agent.settings(), &Node::from_view(view, &agent.settings().network));
 }
 
 // === comparison with the kernel ===

@@ -47,6 +47,22 @@ impl Node {
         }
     }
 
+    /// The address by which other nodes reach this one: of the first device that has one.
+    pub(crate) fn main_address(&self, prefer_v6: bool) -> Option<IpAddr> {
+        let far = |ip: &&IpAddr| match ip {
+            IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+            IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
+        };
+        let of = |v6: bool| self.addresses.iter().filter(far).find(|ip| ip.is_ipv6() == v6).copied();
+        let device = |v6: bool| {
+            let mut devices = self.devices.values();
+            devices.find_map(|device| {
+                if v6 { device.masquerade_v6.map(IpAddr::V6) } else { device.masquerade_v4.map(IpAddr::V4) }
+            })
+        };
+        [prefer_v6, !prefer_v6].into_iter().find_map(|v6| device(v6).or_else(|| of(v6)))
+    }
+
     /// MTU for workload links: what fits through every device.
     pub(crate) fn mtu(&self) -> u16 {
         self.devices.values().map(|device| device.mtu).min().unwrap_or(DEFAULT_MTU)

@@ -12,6 +12,12 @@ use nexin_runtime::settings::{
 };
 use serde::{Deserialize, Serialize};
 
+mod cilium;
+mod hubble;
+
+pub(crate) use cilium::CILIUM_KEYS;
+pub(crate) use hubble::{AggregationLevel, EventSettings, HubbleSettings, OtlpProtocol};
+
 /// When policy is enforced on an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -41,18 +47,6 @@ pub enum AttachMode {
 pub enum CidrMatch {
     Nodes,
     Pods,
-}
-
-/// How much the datapath tells of packets that are let through.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TraceLevel {
-    Off,
-    /// First packet of a flow, changes of TCP flags, counters now and then, close.
-    #[default]
-    Flows,
-    /// Every packet. Expensive.
-    Packets,
 }
 
 section! {
@@ -130,8 +124,6 @@ section! {
         tunnel_ports: Vec<u16> = vec![8_472, 6_081],
         /// First source port that masqueraded flows get; they end at 65535.
         nat_first_port: u16 = 61_000,
-        /// `off`, `flows` or `packets`.
-        trace: TraceLevel = TraceLevel::Flows,
     }
 }
 
@@ -181,18 +173,6 @@ section! {
     }
 }
 
-section! {
-    /// Events.
-    pub struct EventSettings in "events" {
-        /// Events that wait for a slow monitor client before it loses some.
-        queue: u32 = 16_384,
-        /// Events kept for `monitor --last`.
-        recorded: u32 = 4_096,
-        /// Distinct flows kept for `policy simulate`.
-        flows: u32 = 16_384,
-    }
-}
-
 /// All of them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
@@ -205,6 +185,7 @@ pub struct Settings {
     pub ipam: IpamSettings,
     pub policy: PolicySettings,
     pub events: EventSettings,
+    pub hubble: HubbleSettings,
 }
 
 impl Settings {
@@ -220,13 +201,14 @@ impl Settings {
             IpamSettings::fields(),
             PolicySettings::fields(),
             EventSettings::fields(),
+            HubbleSettings::fields(),
         ]
         .concat()
     }
 
     /// File, then environment, then flags.
     pub fn load(sources: &Sources) -> Result<Loaded<Self>, SettingsError> {
-        sources.load(&Self::fields(), |values| {
+        sources.load_aliased(&Self::fields(), CILIUM_KEYS, |values| {
             let settings = Self {
                 agent: AgentSettings::take(values)?,
                 api: ApiSettings::take(values)?,
@@ -237,6 +219,7 @@ impl Settings {
                 ipam: IpamSettings::take(values)?,
                 policy: PolicySettings::take(values)?,
                 events: EventSettings::take(values)?,
+                hubble: HubbleSettings::take(values)?,
             };
             settings.agree()?;
             Ok(settings)
@@ -267,7 +250,7 @@ impl Settings {
                 "agent.run_dir and agent.state_dir must differ: one is emptied at boot, one must survive it",
             );
         }
-        Ok(())
+        self.hubble.agree()
     }
 
     /// The reference page, docs/settings.md.
@@ -275,8 +258,10 @@ impl Settings {
         let intro = "# Settings of the agent\n\nGenerated from the declarations in `crates/agent/src/settings.rs` by their own test; do not edit.\n\n\
             A TOML file (`--config`) with a table a section, over it the environment, over it flags. Unknown keys are errors. \
             `auto` leaves a value to the agent, `off` switches a part off. Time spans are written `500ms`, `30s`, `5m`, `2h`. \
-            In the environment and in flags, lists are separated by commas.\n";
-        format!("{intro}{}", reference_table(&Self::fields()))
+            In the environment and in flags, lists are separated by commas. Keys of Cilium's ConfigMap that mean the same are taken at the top of the file, with the values they have there; they are listed at the end.\n";
+        let rows = CILIUM_KEYS.iter().map(|alias| format!("| `{}` | `{}` |\n", alias.name, alias.key));
+        let keys = format!("\n## Keys of Cilium\n\n| key | setting |\n|---|---|\n{}", rows.collect::<String>());
+        format!("{intro}{}{keys}", reference_table(&Self::fields()))
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nexin_api::server::{ControlSocket, MetricsListener};
-use nexin_datapath::{Aggregation, Attach, Options, Telling};
+use nexin_datapath::{Aggregation, Attach, EventRate, Options, Telling};
 use nexin_netlink::{GatewayPlan, Netns, NodeView, Watcher, Wiring, WorkloadSpec};
 use nexin_runtime::logging;
 use nexin_runtime::settings::{Choice, Loaded};
@@ -20,9 +20,9 @@ use crate::core::{Core, Wired, pool_net};
 use crate::error::AgentError;
 use crate::node::Node;
 use crate::owner::OwnerHandle;
-use crate::settings::{AttachMode, DatapathSettings, Settings, TraceLevel};
+use crate::settings::{AggregationLevel, AttachMode, DatapathSettings, EventSettings, Settings};
 use crate::state::Store;
-use crate::{background, capabilities, policy_dir};
+use crate::{background, capabilities, export, flows, policy_dir};
 
 /// Runs the agent until SIGTERM or SIGINT. Links, maps and workloads stay as they are.
 ///
@@ -58,6 +58,7 @@ async fn serve(loaded: Loaded<Settings>) -> Result<(), AgentError> {
         }
     });
     serve_metrics(&agent).await;
+    flows::serve(&agent).await;
     let started = tokio::select! {
         started = start(&agent) => started,
         () = tasks.stop().cancelled() => Ok(()),
@@ -113,13 +114,19 @@ async fn start(agent: &Agent) -> Result<(), AgentError> {
     let gateways = owner.ask(|owner| owner.core.ipam().gateways()).await?;
     wiring.prepare_node(gateway_plan(gateways, settings.network.forwarding)).await?;
     let view = wiring.node_view().await?;
+    background::publish_node(agent, &view);
     restore(&owner, &settings, view).await?;
     step(agent, "endpoints restored");
     let attach = owner.ask(|owner| owner.datapath.attach_mode()).await?;
     agent.install(EngineRoom { owner: owner.clone(), wiring: wiring.clone(), attach });
     policy_dir::first_scan(agent).await?;
     let events = owner.ask(|owner| owner.datapath.events()).await??;
-    background::read_events(agent, events)?;
+    let mut sinks = export::start(&settings.hubble, &agent.0.flows.node().name, &agent.0.tasks);
+    for (part, error) in sinks.troubles {
+        agent.trouble(part, Some(error.to_string()));
+    }
+    sinks.hooks.push(agent.0.hub.hook());
+    flows::start(agent, events, sinks.hooks)?;
     let synced = owner.go_live().await?;
     step(agent, "first sync");
     if !synced.complete() {
@@ -148,7 +155,7 @@ fn step(agent: &Agent, what: &'static str) {
 
 async fn open_owner(agent: &Agent, settings: Arc<Settings>) -> Result<OwnerHandle, AgentError> {
     let options = options(&settings);
-    let directory = agent.0.directory.clone();
+    let directory = agent.0.flows.directory().clone();
     let core = move || {
         let store = Store::open(&settings.agent.state_dir)?;
         let saved = store.load()?;
@@ -220,15 +227,27 @@ fn options(all: &Settings) -> Options {
         check_mac: settings.check_mac,
         tunnel_ports: [settings.tunnel_ports.first().copied(), settings.tunnel_ports.get(1).copied()],
         nat_ports: settings.nat_first_port..=u16::MAX,
-        telling: Telling {
-            traces: settings.trace != TraceLevel::Off,
-            aggregation: match settings.trace {
-                TraceLevel::Off | TraceLevel::Flows => Aggregation::Medium,
-                TraceLevel::Packets => Aggregation::None,
-            },
-            ..Telling::default()
-        },
+        telling: telling(&all.events),
+        event_rate: (all.events.rate_limit > 0)
+            .then(|| EventRate { per_second: all.events.rate_limit, burst: all.events.rate_burst.max(1) }),
         ..Options::default()
+    }
+}
+
+fn telling(events: &EventSettings) -> Telling {
+    Telling {
+        drops: events.drops,
+        verdicts: events.verdicts,
+        traces: events.traces,
+        aggregation: match events.aggregation {
+            AggregationLevel::None => Aggregation::None,
+            AggregationLevel::Low => Aggregation::Low,
+            AggregationLevel::Medium => Aggregation::Medium,
+            AggregationLevel::Maximum => Aggregation::Maximum,
+        },
+        // In the order of the header's bits.
+        tcp_flags: events.aggregation_flags.iter().fold(0, |bits, flag| bits | 1 << *flag as u8),
+        interval_s: u32::try_from(events.aggregation_interval.0.as_secs()).unwrap_or(u32::MAX),
     }
 }
 

@@ -13,4 +13,4 @@ pub(crate) const FEW_FLOWS: &str = "datapath.ct4_entries = 64\ndatapath.ct6_entr
 /// The kernel is read back often.
 pub(crate) const CHECK_OFTEN: &str = "agent.check_interval = \"200ms\"";
 /// Other constants in the kernel programs: the agent must load and swap them.
-pub(crate) const OTHER_PROGRAMS: &str = "datapath.trace = \"off\"";
+pub(crate) const OTHER_PROGRAMS: &str = "datapath.half_open_limit = 8191";

@@ -142,6 +142,7 @@ impl Core {
         endpoint.wired = Some(wired);
         endpoint.broken = false;
         self.refresh_desired_endpoint(id);
+        self.publish_endpoint(id);
         Ok(())
     }
 
@@ -183,7 +184,7 @@ impl Core {
         self.desired.endpoints.remove(&id);
         self.desired.addresses = self.desired_addresses();
         self.drop_unused();
-        self.directory.remove_workload(id);
+        self.directory.remove_endpoint(id);
         self.dirty = true;
     }
 

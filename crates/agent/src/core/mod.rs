@@ -30,10 +30,10 @@ pub(crate) use endpoints::{CoreEndpoint, EndpointError, Reserved, Wired};
 pub(crate) use policies::applied_reply;
 pub(crate) use questions::{Explained, QuestionError};
 
-pub(crate) use crate::words::{policy_ref, wire_labels};
+pub(crate) use crate::words::policy_ref;
 
 use crate::error::AgentError;
-use crate::events::SharedDirectory;
+use crate::flows::SharedDirectory;
 use crate::identities::Identities;
 use crate::node::Node;
 use crate::settings::{CidrMatch, EnforcementMode, Settings};

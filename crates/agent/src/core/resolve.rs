@@ -1,6 +1,6 @@
 //! From labels to identities, from identities to policies, from all of it to the desired state.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use nexin_policy::tables::PolicyKey;
 
 use super::Core;
 use super::endpoints::EndpointError;
-use crate::events::{RuleEntry, Workload};
+use crate::flows::LocalEndpoint;
 use crate::identities::{NoNumber, named_ports};
 
 impl Core {
@@ -216,30 +216,32 @@ impl Core {
     }
 
     /// Event readers see one endpoint and its identity as they are now.
-    fn publish_endpoint(&self, id: u16) {
+    pub(super) fn publish_endpoint(&self, id: u16) {
         let Some(endpoint) = self.endpoints.get(&id) else { return };
         let record = &endpoint.record;
-        self.directory.set_workload(id, Workload { name: format!("{}/{}", record.namespace, record.name) });
-        if let Some(spec) = self.engine.identity(endpoint.identity) {
-            self.directory.set_identity(endpoint.identity, spec.labels.clone());
-        }
+        let labels = self.engine.identity(endpoint.identity).map(|spec| spec.labels.clone()).unwrap_or_default();
+        self.directory.set_identity(endpoint.identity, &labels);
+        self.directory.set_endpoint(&LocalEndpoint {
+            id,
+            identity: endpoint.identity,
+            labels: &labels,
+            namespace: &record.namespace,
+            name: &record.name,
+            addresses: endpoint.addresses().collect(),
+            interface: endpoint.wired.as_ref().map(|wired| (wired.ifindex, record.host_interface.as_str())),
+        });
     }
 
     /// Event readers see all identities, endpoints and rules as they are now.
     fn publish_everything(&self) {
-        let identities = self.engine.identities().map(|(id, spec)| (id, spec.labels.clone()));
-        self.directory.set_identities(identities);
+        self.directory.set_identities(self.engine.identities().map(|(id, spec)| (id, &spec.labels)));
+        self.directory.set_prefixes(&self.desired.cidrs);
         for id in self.endpoints.keys() {
             self.publish_endpoint(*id);
         }
-        let mut rules = HashMap::new();
-        for document in self.engine.documents() {
-            for id in self.engine.rule_ids(&document.key) {
-                if let Some(rule) = self.engine.rule(*id) {
-                    rules.insert(*id, RuleEntry::of(rule));
-                }
-            }
-        }
-        self.directory.set_rules(rules);
+        self.directory.set_rules(self.engine.documents().map(|document| {
+            let ids = self.engine.rule_ids(&document.key);
+            (&document.key, ids.iter().filter_map(|id| Some((*id, self.engine.rule(*id)?))).collect())
+        }));
     }
 }

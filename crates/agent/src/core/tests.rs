@@ -9,7 +9,7 @@ use nexin_netlink::Mac;
 use nexin_runtime::settings::{Environment, Sources};
 
 use super::*;
-use crate::events::SharedDirectory;
+use crate::flows::SharedDirectory;
 
 fn open(dir: &Path, flags: &[(&str, &str)]) -> Core {
     let flags = [("ipam.ipv4_pool", "10.1.0.0/29"), ("ipam.ipv6_pool", "off")].iter().chain(flags);

@@ -1,117 +1,59 @@
-//! From one producer to many listeners. A listener that is too slow loses events, and is told how many.
+//! The monitor: flows in the words of our own API, from the same ring as Hubble's.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
-use futures_util::stream::{self, Stream};
-use nexin_api::v1::{EventType, FlowEvent, LostCounts, LostEvents, MonitorFilter, MonitorRecord, Timestamp};
-use tokio::sync::broadcast::{self, error::RecvError};
+use futures_util::stream::Stream;
+use nexin_api::v1::{LostCounts, LostEvents, MonitorFilter, MonitorRecord};
+use nexin_flows::Event;
+use nexin_flows::query::Query;
+use nexin_hubble::flow::LostEventSource;
 
+use super::monitored::{monitored, time};
 use super::recorder::{Recorder, SeenFlow};
+use crate::flows::{FlowHook, Flows, Shape, answers};
 use crate::settings::EventSettings;
 
-/// Events that found a kernel ring full, since the rings were made.
-#[derive(Debug, Default)]
-pub(crate) struct LostSoFar {
-    drop: AtomicU64,
-    verdict: AtomicU64,
-    trace: AtomicU64,
-}
-
-impl LostSoFar {
-    /// Sets the counter of a class; says by how much it grew.
-    fn set(&self, class: EventType, count: u64) -> u64 {
-        let counter = match class {
-            EventType::Drop => &self.drop,
-            EventType::Verdict => &self.verdict,
-            EventType::Trace => &self.trace,
-        };
-        count.saturating_sub(counter.swap(count, Ordering::Relaxed))
-    }
-
-    pub(crate) fn counts(&self) -> LostCounts {
-        LostCounts {
-            drop: self.drop.load(Ordering::Relaxed),
-            verdict: self.verdict.load(Ordering::Relaxed),
-            trace: self.trace.load(Ordering::Relaxed),
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Message {
-    Flow(Arc<FlowEvent>),
-    /// So many found the kernel's ring full.
-    Lost(u64),
-}
-
 /// See the module. Clones are one hub.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Hub {
-    sender: broadcast::Sender<Message>,
+    flows: Flows,
     recorder: Arc<Mutex<Recorder>>,
-    lost: Arc<LostSoFar>,
-    lost_by_clients: Arc<AtomicU64>,
 }
 
 impl Hub {
-    pub(crate) fn new(settings: &EventSettings) -> Self {
-        let recorder = Recorder::new(settings.recorded as usize, settings.flows as usize);
-        Self {
-            sender: broadcast::Sender::new((settings.queue as usize).max(1)),
-            recorder: Arc::new(Mutex::new(recorder)),
-            lost: Arc::default(),
-            lost_by_clients: Arc::default(),
-        }
-    }
-
-    pub(crate) fn publish(&self, events: Vec<FlowEvent>) {
-        for event in events {
-            let event = Arc::new(event);
-            self.recorder().record(&event);
-            // Nobody listening is the normal case.
-            let _ = self.sender.send(Message::Flow(event));
-        }
-    }
-
-    /// The kernel's count of lost events of a class, as it is now.
-    pub(crate) fn kernel_lost(&self, class: EventType, count: u64) {
-        let grown = self.lost.set(class, count);
-        if grown > 0 {
-            let _ = self.sender.send(Message::Lost(grown));
-        }
+    pub(crate) fn new(flows: Flows, settings: &EventSettings) -> Self {
+        Self { flows, recorder: Arc::new(Mutex::new(Recorder::new(settings.flows as usize))) }
     }
 
     pub(crate) fn lost(&self) -> LostCounts {
-        self.lost.counts()
+        self.flows.lost()
     }
 
     pub(crate) fn lost_by_clients(&self) -> u64 {
-        self.lost_by_clients.load(Ordering::Relaxed)
+        self.flows.lost_by_clients()
     }
 
     pub(crate) fn listeners(&self) -> usize {
-        self.sender.receiver_count()
+        self.flows.channel().followers()
     }
 
     pub(crate) fn seen_flows(&self) -> Vec<(SeenFlow, u64)> {
         self.recorder().flows().collect()
     }
 
+    /// What counts distinct flows.
+    pub(crate) fn hook(&self) -> Box<dyn FlowHook> {
+        Box::new(Recording(self.recorder.clone()))
+    }
+
     /// Recorded events first, when the filter asks for them, then new ones as they come.
     pub(crate) fn listen(&self, filter: MonitorFilter) -> impl Stream<Item = MonitorRecord> + Send + 'static {
-        let receiver = self.sender.subscribe();
-        let wanted = filter.last.unwrap_or(if filter.no_follow { u64::MAX } else { 0 });
-        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
-        let past: VecDeque<_> = self.recorder().last(wanted, |event| filter.matches(event)).into();
-        let left = filter.limit.unwrap_or(u64::MAX);
-        let listener = Listener { receiver, past, filter, left, lost_by_clients: self.lost_by_clients.clone() };
-        stream::unfold(listener, |mut listener| async move {
-            let record = listener.next().await?;
-            Some((record, listener))
-        })
+        let follow = !filter.no_follow;
+        let nothing = filter.last == Some(0) && filter.no_follow;
+        let most = if nothing { 0 } else { filter.limit.unwrap_or(u64::MAX) };
+        let query = Query { number: filter.last.unwrap_or(0), follow, ..Query::default() };
+        let shape = MonitorShape { flows: self.flows.clone(), filter };
+        answers(self.flows.channel(), query, self.flows.node(), most, shape)
     }
 
     fn recorder(&self) -> MutexGuard<'_, Recorder> {
@@ -119,99 +61,62 @@ impl Hub {
     }
 }
 
-struct Listener {
-    receiver: broadcast::Receiver<Message>,
-    past: VecDeque<Arc<FlowEvent>>,
-    filter: MonitorFilter,
-    left: u64,
-    lost_by_clients: Arc<AtomicU64>,
+struct Recording(Arc<Mutex<Recorder>>);
+
+impl FlowHook for Recording {
+    fn events(&mut self, events: &[Event]) {
+        let mut recorder = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        events.iter().filter_map(Event::as_flow).for_each(|record| recorder.record(record));
+    }
 }
 
-impl Listener {
-    async fn next(&mut self) -> Option<MonitorRecord> {
-        loop {
-            if self.left == 0 {
-                return None;
+struct MonitorShape {
+    flows: Flows,
+    filter: MonitorFilter,
+}
+
+impl Shape for MonitorShape {
+    type Item = MonitorRecord;
+
+    fn wants(&self, event: &Event) -> bool {
+        event.as_flow().is_some_and(|record| self.filter.matches(&monitored(record)))
+    }
+
+    fn shape(&mut self, event: &Event) -> Option<MonitorRecord> {
+        self.flows.count_told(event);
+        match event {
+            Event::Flow(record) => Some(MonitorRecord::Flow(Box::new(monitored(record)))),
+            Event::Lost(lost) => {
+                let count = lost.what.num_events_lost;
+                let own = lost.what.source == LostEventSource::HubbleRingBuffer as i32;
+                let (kernel, client) = if own { (0, count) } else { (count, 0) };
+                Some(MonitorRecord::Lost(LostEvents { time: time(lost.time_ns), kernel, client }))
             }
-            if let Some(event) = self.past.pop_front() {
-                return Some(self.flow(&event));
-            }
-            if self.filter.no_follow {
-                return None;
-            }
-            match self.receiver.recv().await {
-                Ok(Message::Flow(event)) if self.filter.matches(&event) => return Some(self.flow(&event)),
-                Ok(Message::Flow(_)) => {}
-                Ok(Message::Lost(count)) => return Some(lost(count, 0)),
-                Err(RecvError::Lagged(count)) => {
-                    self.lost_by_clients.fetch_add(count, Ordering::Relaxed);
-                    return Some(lost(0, count));
-                }
-                Err(RecvError::Closed) => return None,
-            }
+            Event::Agent(_) | Event::Debug(_) => None,
         }
     }
-
-    fn flow(&mut self, event: &Arc<FlowEvent>) -> MonitorRecord {
-        self.left -= 1;
-        MonitorRecord::Flow(Box::new(FlowEvent::clone(event)))
-    }
-}
-
-fn lost(kernel: u64, client: u64) -> MonitorRecord {
-    MonitorRecord::Lost(LostEvents { time: Timestamp::from(SystemTime::now()), kernel, client })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
+    use futures_util::StreamExt as _;
     use std::pin::pin;
 
-    use futures_util::StreamExt as _;
-    use nexin_api::v1::{Direction, Labels, Party, Protocol};
-
+    use super::super::monitored::tests::{event, record};
     use super::*;
+    use crate::settings::Settings;
 
-    fn event(port: u16) -> FlowEvent {
-        let party = |last, port| Party {
-            address: IpAddr::from([10, 0, 0, last]),
-            port,
-            identity: 300,
-            labels: Labels::default(),
-            endpoint: None,
-            workload: None,
-        };
-        FlowEvent {
-            time: Timestamp(0),
-            event: EventType::Trace,
-            source: party(1, 40_000),
-            destination: party(2, port),
-            protocol: Protocol::Tcp,
-            tcp_flags: String::new(),
-            icmp: None,
-            direction: Direction::Egress,
-            verdict: None,
-            reason_code: None,
-            reason: None,
-            explanation: None,
-            rule: None,
-            isolated_by: Vec::new(),
-            shadow_verdict: None,
-            shadow_rule: None,
-            observation: None,
-            is_reply: Some(false),
-            closed: false,
-            ifindex: 1,
-            length: 60,
-            forward: None,
-            reverse: None,
-            masqueraded_from: None,
-            kernel_source: String::new(),
-        }
+    fn hub(capacity: u32) -> (Hub, Flows) {
+        let mut settings = Settings::default();
+        settings.hubble.buffer_capacity = capacity;
+        settings.events.flows = 2;
+        let flows = Flows::new(&settings);
+        (Hub::new(flows.clone(), &settings.events), flows)
     }
 
-    fn hub(queue: u32) -> Hub {
-        Hub::new(&EventSettings { queue, recorded: 3, flows: 2 })
+    fn flows(ports: std::ops::RangeInclusive<u16>) -> Vec<Event> {
+        let of = |port| nexin_abi::Event { destination_port: nexin_abi::Be16::new(port), ..event() };
+        ports.map(|port| Event::Flow(record(&of(port)))).collect()
     }
 
     fn ports(records: &[MonitorRecord]) -> Vec<u16> {
@@ -224,11 +129,12 @@ mod tests {
 
     #[tokio::test]
     async fn the_recorded_past_is_bounded_filtered_and_ends() {
-        let hub = hub(16);
-        hub.publish((1..=5).map(event).collect());
-        let all = MonitorFilter { no_follow: true, ..MonitorFilter::default() };
-        assert_eq!(ports(&hub.listen(all.clone()).collect::<Vec<_>>().await), [3, 4, 5]);
-        let last = MonitorFilter { last: Some(2), port: vec!["3-4".parse().unwrap()], ..all };
+        let (hub, all) = hub(3);
+        let mut hook = hub.hook();
+        hook.events(&all.append(flows(1..=5)));
+        let past = MonitorFilter { no_follow: true, ..MonitorFilter::default() };
+        assert_eq!(ports(&hub.listen(past.clone()).collect::<Vec<_>>().await), [3, 4, 5]);
+        let last = MonitorFilter { last: Some(2), port: vec!["3-4".parse().unwrap()], ..past };
         assert_eq!(ports(&hub.listen(last).collect::<Vec<_>>().await), [3, 4]);
         let seen: std::collections::BTreeSet<u16> = hub.seen_flows().iter().map(|(flow, _)| flow.port.port).collect();
         assert_eq!(seen, [4, 5].into());
@@ -236,26 +142,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_client_is_told_what_it_lost() {
-        let hub = hub(4);
-        let mut listener = pin!(hub.listen(MonitorFilter { limit: Some(4), ..MonitorFilter::default() }));
-        hub.publish((1..=10).map(event).collect());
+        let (hub, all) = hub(3);
+        let mut listener = pin!(hub.listen(MonitorFilter { limit: Some(3), ..MonitorFilter::default() }));
+        all.append(flows(1..=10));
         let Some(MonitorRecord::Lost(lost)) = listener.next().await else { panic!("nothing was told") };
-        assert_eq!((lost.kernel, lost.client), (0, 6));
-        assert_eq!(ports(&listener.collect::<Vec<_>>().await), [7, 8, 9, 10]);
-        assert_eq!(hub.lost_by_clients(), 6);
+        assert_eq!((lost.kernel, lost.client), (0, 7));
+        assert_eq!(ports(&listener.collect::<Vec<_>>().await), [8, 9, 10]);
+        assert_eq!(hub.lost_by_clients(), 7);
     }
 
     #[tokio::test]
-    async fn the_kernels_losses_are_told_once() {
-        let hub = hub(4);
+    async fn the_kernels_losses_are_told() {
+        let (hub, all) = hub(7);
         let mut listener = pin!(hub.listen(MonitorFilter::default()));
-        hub.kernel_lost(EventType::Drop, 5);
-        hub.kernel_lost(EventType::Drop, 5);
-        hub.kernel_lost(EventType::Trace, 2);
-        for expected in [5, 2] {
-            let Some(MonitorRecord::Lost(lost)) = listener.next().await else { panic!("nothing was told") };
-            assert_eq!((lost.kernel, lost.client), (expected, 0));
-        }
-        assert_eq!(hub.lost(), LostCounts { drop: 5, verdict: 0, trace: 2 });
+        all.append(vec![Event::lost(&all.node(), LostEventSource::PerfEventRingBuffer, 5, 1, 2)]);
+        let Some(MonitorRecord::Lost(lost)) = listener.next().await else { panic!("nothing was told") };
+        assert_eq!((lost.kernel, lost.client), (5, 0));
+        assert_eq!(hub.lost_by_clients(), 0);
     }
 }

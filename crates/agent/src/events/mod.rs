@@ -1,11 +1,9 @@
-//! Events on their way from the kernel's rings to people: given names, recorded, handed to whoever listens.
+//! Flows in the words of our own API: `GET /v1/monitor`, and the distinct flows that `policy simulate` runs again.
 
-mod directory;
-mod enrich;
 mod hub;
+mod monitored;
 mod recorder;
 
-pub(crate) use directory::{RuleEntry, SharedDirectory, Workload};
-pub(crate) use enrich::{Clock, enrich};
 pub(crate) use hub::Hub;
+pub(crate) use monitored::monitored;
 pub(crate) use recorder::SeenFlow;

@@ -1,10 +1,10 @@
-//! The recent past: events for `monitor --last`, and distinct flows for `policy simulate`. Bounded.
+//! Distinct flows of the recent past, for `policy simulate`. Bounded.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use nexin_api::v1::{FlowEvent, PortProtocol, Protocol};
+use nexin_api::v1::{PortProtocol, Protocol};
+use nexin_flows::Record;
 
 /// A conversation, seen from its originator, without its source port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,26 +16,20 @@ pub(crate) struct SeenFlow {
 
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    events: VecDeque<Arc<FlowEvent>>,
-    most_events: usize,
     flows: HashMap<SeenFlow, u64>,
     /// Order of first sight, for making room.
     order: VecDeque<SeenFlow>,
-    most_flows: usize,
+    most: usize,
 }
 
 impl Recorder {
-    pub(crate) fn new(most_events: usize, most_flows: usize) -> Self {
-        Self { events: VecDeque::new(), most_events, flows: HashMap::new(), order: VecDeque::new(), most_flows }
+    pub(crate) fn new(most: usize) -> Self {
+        Self { flows: HashMap::new(), order: VecDeque::new(), most }
     }
 
-    pub(crate) fn record(&mut self, event: &Arc<FlowEvent>) {
-        if let Some(flow) = seen(event) {
+    pub(crate) fn record(&mut self, record: &Record) {
+        if let Some(flow) = seen(record) {
             self.count(flow);
-        }
-        self.events.push_back(event.clone());
-        while self.events.len() > self.most_events {
-            self.events.pop_front();
         }
     }
 
@@ -44,19 +38,12 @@ impl Recorder {
             *count += 1;
             return;
         }
-        while self.order.len() >= self.most_flows {
+        while self.order.len() >= self.most {
             let Some(oldest) = self.order.pop_front() else { return };
             self.flows.remove(&oldest);
         }
         self.flows.insert(flow, 1);
         self.order.push_back(flow);
-    }
-
-    /// The last `count` events that pass `filter`, oldest first.
-    pub(crate) fn last(&self, count: usize, filter: impl Fn(&FlowEvent) -> bool) -> Vec<Arc<FlowEvent>> {
-        let mut events: Vec<_> = self.events.iter().rev().filter(|event| filter(event)).take(count).cloned().collect();
-        events.reverse();
-        events
     }
 
     pub(crate) fn flows(&self) -> impl Iterator<Item = (SeenFlow, u64)> {
@@ -65,17 +52,21 @@ impl Recorder {
 }
 
 /// The conversation of an event, when it is one whose direction is known.
-fn seen(event: &FlowEvent) -> Option<SeenFlow> {
-    let reply = event.is_reply?;
-    let (source, destination) =
-        if reply { (&event.destination, &event.source) } else { (&event.source, &event.destination) };
-    let port = match (event.protocol, event.icmp) {
-        (Protocol::Icmp | Protocol::Icmp6, Some((kind, _))) if !reply => u16::from(kind),
-        (Protocol::Icmp | Protocol::Icmp6, _) => return None,
-        _ => destination.port,
+fn seen(record: &Record) -> Option<SeenFlow> {
+    let reply = record.tracked_reply()?;
+    let (source, destination) = record.addresses()?;
+    let ports = record.raw_ports();
+    let protocol = Protocol::from_number(record.protocol());
+    let port = match protocol {
+        // Type and code stand in place of the port.
+        Protocol::Icmp | Protocol::Icmp6 if !reply => ports.1 >> 8,
+        Protocol::Icmp | Protocol::Icmp6 => return None,
+        _ if !protocol.has_ports() => 0,
+        _ if reply => ports.0,
+        _ => ports.1,
     };
-    let port = PortProtocol { port, protocol: event.protocol };
-    Some(SeenFlow { source: source.address, destination: destination.address, port })
+    let (source, destination) = if reply { (destination, source) } else { (source, destination) };
+    Some(SeenFlow { source, destination, port: PortProtocol { port, protocol } })
 }
 
 impl SeenFlow {

@@ -83,7 +83,7 @@ fn flow(port: u16) -> FlowEvent {
         length: 74,
         forward: None,
         reverse: None,
-        masqueraded_from: None,
+        masqueraded_as: None,
         kernel_source: "policy.rs:1".into(),
     }
 }

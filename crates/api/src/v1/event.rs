@@ -134,12 +134,46 @@ pub struct FlowEvent {
     pub forward: Option<(u64, u64)>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reverse: Option<(u64, u64)>,
-    /// The source before masquerading.
+    /// The source that masquerading gives the packet.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(value_type = Option<String>)]
-    pub masqueraded_from: Option<IpAddr>,
+    pub masqueraded_as: Option<IpAddr>,
     /// Kernel source file and line that speaks, such as `policy.rs:120`.
     pub kernel_source: String,
+}
+
+impl FlowEvent {
+    /// Of which nothing more is known.
+    pub fn new(time: Timestamp, event: EventType, ends: [Party; 2], protocol: Protocol, direction: Direction) -> Self {
+        let [source, destination] = ends;
+        Self {
+            time,
+            event,
+            source,
+            destination,
+            protocol,
+            tcp_flags: String::new(),
+            icmp: None,
+            direction,
+            verdict: None,
+            reason_code: None,
+            reason: None,
+            explanation: None,
+            rule: None,
+            isolated_by: Vec::new(),
+            shadow_verdict: None,
+            shadow_rule: None,
+            observation: None,
+            is_reply: None,
+            closed: false,
+            ifindex: 0,
+            length: 0,
+            forward: None,
+            reverse: None,
+            masqueraded_as: None,
+            kernel_source: String::new(),
+        }
+    }
 }
 
 /// Events that this stream misses.

@@ -111,6 +111,12 @@ impl Names {
             .collect();
     }
 
+    pub fn set_interface(&mut self, index: u32, name: &str) {
+        let mut known = self.interfaces.remove(&index);
+        let interface = replace(&mut known, flow::NetworkInterface { index, name: name.to_owned() });
+        self.interfaces.insert(index, interface);
+    }
+
     /// All interfaces of the node: index and name.
     pub fn set_interfaces(&mut self, interfaces: impl IntoIterator<Item = (u32, String)>) {
         let mut before = std::mem::take(&mut self.interfaces);

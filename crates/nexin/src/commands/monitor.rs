@@ -177,7 +177,7 @@ fn why(event: &FlowEvent) -> Option<String> {
     if let (Some((forward, forward_bytes)), Some((reverse, reverse_bytes))) = (event.forward, event.reverse) {
         return Some(format!("{forward} packets {forward_bytes} bytes, back {reverse} packets {reverse_bytes} bytes"));
     }
-    event.masqueraded_from.map(|address| format!("masqueraded from {address}"))
+    event.masqueraded_as.map(|address| format!("masqueraded as {address}"))
 }
 
 fn loss(lost: &LostEvents, style: Style) -> String {

@@ -30,6 +30,17 @@ impl Field {
     }
 }
 
+/// Another name of a key, for files that were written for another program.
+#[derive(Clone, Copy, Debug)]
+pub struct Alias {
+    /// Stands at the top of the file, in no section.
+    pub name: &'static str,
+    /// Of [`Field::key`].
+    pub key: &'static str,
+    /// From that program's text to the one the key takes.
+    pub translate: fn(&str) -> String,
+}
+
 /// A component's settings; made by [`section!`](crate::section).
 pub trait Section: Sized {
     fn fields() -> Vec<Field>;
@@ -130,9 +141,19 @@ impl Sources {
         fields: &[Field],
         build: impl FnOnce(&mut Values) -> Result<T, SettingsError>,
     ) -> Result<Loaded<T>, SettingsError> {
+        self.load_aliased(fields, &[], build)
+    }
+
+    /// The same; the file may have `aliases` at its top.
+    pub fn load_aliased<T>(
+        &self,
+        fields: &[Field],
+        aliases: &[Alias],
+        build: impl FnOnce(&mut Values) -> Result<T, SettingsError>,
+    ) -> Result<Loaded<T>, SettingsError> {
         let mut given = BTreeMap::new();
         if let Some(path) = &self.file {
-            read_file(path, &mut given)?;
+            read_file(path, aliases, &mut given)?;
         }
         let foreign_variables = self.take_environment(fields, &mut given)?;
         for (key, value) in &self.flags {
@@ -175,7 +196,11 @@ impl Sources {
     }
 }
 
-fn read_file(path: &PathBuf, given: &mut BTreeMap<String, (Given, Origin)>) -> Result<(), SettingsError> {
+fn read_file(
+    path: &PathBuf,
+    aliases: &[Alias],
+    given: &mut BTreeMap<String, (Given, Origin)>,
+) -> Result<(), SettingsError> {
     let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Read { path: path.clone(), source })?;
     let syntax = |source| SettingsError::Syntax { path: path.clone(), source: Box::new(source) };
     let table: toml::Table = text.parse().map_err(syntax)?;
@@ -186,9 +211,15 @@ fn read_file(path: &PathBuf, given: &mut BTreeMap<String, (Given, Origin)>) -> R
                     given.insert(format!("{section}.{key}"), (Given::Toml(value), Origin::File));
                 }
             }
-            other => {
-                given.insert(section, (Given::Toml(other), Origin::File));
-            }
+            other => match aliases.iter().find(|alias| alias.name == section) {
+                Some(alias) => {
+                    let text = other.as_str().map_or_else(|| other.to_string(), str::to_owned);
+                    given.entry(alias.key.to_owned()).or_insert((Given::Text((alias.translate)(&text)), Origin::File));
+                }
+                None => {
+                    given.insert(section, (Given::Toml(other), Origin::File));
+                }
+            },
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ mod load;
 mod suggest;
 mod values;
 
-pub use load::{Environment, Field, Loaded, Origin, Section, SettingsError, Sources, reference_table};
+pub use load::{Alias, Environment, Field, Loaded, Origin, Section, SettingsError, Sources, reference_table};
 pub use suggest::nearest;
 pub use values::{Choice, HumanDuration, LogFormat, LogLevel, PathText};
 

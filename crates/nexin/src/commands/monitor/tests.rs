@@ -38,7 +38,7 @@ fn drop_event() -> FlowEvent {
         length: 74,
         forward: None,
         reverse: None,
-        masqueraded_from: None,
+        masqueraded_as: None,
         kernel_source: "policy.rs:120".into(),
     }
 }

@@ -365,6 +365,71 @@ fn node_tls(identity: &Identity, clients: &Authority) -> Option<ServerTls> {
 }
 
 #[tokio::test]
+async fn several_peer_services_add_up_and_may_go_away() {
+    let other = tempfile::tempdir().unwrap();
+    let second = Node::on_socket(Log::new("hub2"), &socket(&other, "hub2")).await;
+    let bed = Bed::new(|settings| {
+        settings.peer_service.push(second.target());
+        settings.retry_timeout = HumanDuration::millis(200);
+    })
+    .await;
+    let (a, b) = (bed.node("a").await, bed.node("b").await);
+    let peer =
+        |node: &Node| Peer { name: node.log.name.clone(), address: node.target().to_string(), server_name: None };
+    bed.hub.peers.replace([peer(&a)]);
+    second.peers.replace([peer(&b)]);
+    let both = |states: &[(String, NodeState)]| {
+        states.len() == 2 && states.iter().all(|(_, state)| *state == NodeState::NodeConnected)
+    };
+    bed.until(both).await;
+    soon(second.stop()).await;
+    b.log.see_flows([1]);
+    assert_eq!(bed.all(everything()).await, ["NODE_CONNECTED a,b", "b1"], "its nodes stay");
+    let second = Node::on_socket(Log::new("hub2"), &socket(&other, "hub2")).await;
+    let c = bed.node("c").await;
+    second.peers.replace([peer(&b), peer(&c)]);
+    bed.until(|states| states.len() == 3).await;
+}
+
+#[tokio::test]
+async fn the_relay_itself_speaks_tls_to_clients_that_prove_who_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = Authority::new(dir.path(), "ours");
+    let server = ours.issue("server", &["127.0.0.1"], Validity::Now);
+    let ui = ours.issue("ui", &["ui"], Validity::Now);
+    let hub = Node::on_socket(Log::new("hub"), &socket(&dir, "hub")).await;
+    let settings = RelaySettings {
+        peer_service: vec![hub.target()],
+        listen_address: Choice::Value("127.0.0.1:0".parse().unwrap()),
+        health_listen_address: Choice::Off,
+        metrics_listen_address: Choice::Off,
+        tls_relay_server_cert_file: Choice::Value(PathText(server.certificate.clone())),
+        tls_relay_server_key_file: Choice::Value(PathText(server.key.clone())),
+        tls_relay_client_ca_files: vec![ours.file.display().to_string()],
+        ..RelaySettings::default()
+    };
+    let tasks = Tasks::new();
+    let address = tcp(start(&settings, &tasks).await.unwrap().api.unwrap());
+    let options = |identity: Option<&Identity>| {
+        let trust = nexin_http::Trust::Files(vec![ours.file.clone()]);
+        let identity = identity.map(|identity| (identity.certificate.as_path(), identity.key.as_path()));
+        let tls = nexin_http::ClientTls::from_files(trust, identity, nexin_http::Protocol::Grpc).unwrap();
+        ClientOptions { tls: Some(tls), ..ClientOptions::default() }
+    };
+    let client = Client::connect(&address, options(Some(&ui))).await.unwrap();
+    assert_eq!(soon(client.server_status()).await.unwrap().num_connected_nodes, Some(0));
+    for options in [options(None), ClientOptions::default()] {
+        let refused = match Client::connect(&address, options).await {
+            Ok(client) => soon(client.server_status()).await.unwrap_err(),
+            Err(refused) => refused,
+        };
+        assert_eq!(refused.code, Code::Unavailable, "{refused:?}");
+    }
+    tasks.stop().cancel();
+    assert_eq!(soon(tasks.finish(PATIENCE)).await, Ok(()));
+}
+
+#[tokio::test]
 async fn nodes_prove_the_name_they_announce() {
     let dir = tempfile::tempdir().unwrap();
     let ours = Authority::new(dir.path(), "ours");

@@ -16,15 +16,14 @@ fn flag(key: &str) -> String {
 
 /// Adds `--config`, `--set`, `--show-settings` and a flag a key. Keys of `section` also have a flag without it.
 pub(super) fn augment(command: Command, fields: Vec<Field>, section: Option<&str>) -> Command {
+    let config = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("Settings file (TOML); flags and the environment go over it");
     let command = command
-        .arg(
-            Arg::new("config")
-                .long("config")
-                .value_name("FILE")
-                .env("NEXIN_CONFIG")
-                .value_parser(clap::value_parser!(PathBuf))
-                .help("Settings file (TOML); flags and the environment go over it"),
-        )
+        // The agent's file would be full of keys that no other program knows.
+        .arg(if section.is_none() { config.env("NEXIN_CONFIG") } else { config })
         .arg(
             Arg::new("set")
                 .long("set")

@@ -17,6 +17,8 @@ use crate::{
     runtimes::{IMAGE, REFERENCE_PLUGINS, busybox_root},
 };
 
+const RUN: [&str; 6] = ["run", "--rm", "--cni", "--snapshotter", "native", IMAGE];
+
 /// A containerd of the test's own, in a folder of the test's own.
 struct Containerd {
     folder: PathBuf,
@@ -113,9 +115,14 @@ impl Containerd {
         Ok(done.stdout)
     }
 
+    /// A container that ends by itself.
+    fn run(&self, node: &Namespace, name: &str, words: &[&str]) -> Result<String> {
+        self.ctr(node, &[&RUN[..], &[name], words].concat())
+    }
+
     /// A container that runs until it is killed; ctr stays with it, since only then does it take its network down.
     fn start(&self, node: &Namespace, name: &str, words: &[&str]) -> Result<Child> {
-        let run = [&["run", "--rm", "--cni", "--snapshotter", "native", IMAGE, name], words].concat();
+        let run = [&RUN[..], &[name], words].concat();
         node.run(|| Ok(self.command(&run).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?))
     }
 }
@@ -126,12 +133,8 @@ fn containerd_runs_real_containers_on_it() -> Result {
         let mut node = Node::up("n")?;
         let folder = node.agent()?.folder().to_owned();
         let containerd = Containerd::new(&node.ns, &folder)?;
-        let run = |name: &str, words: &[&str]| {
-            let run = ["run", "--rm", "--cni", "--snapshotter", "native", IMAGE, name];
-            containerd.ctr(&node.ns, &[&run, words].concat())
-        };
         // The first container begins files and mounts that stay.
-        run("first", &["/bin/printf", "x"])?;
+        containerd.run(&node.ns, "first", &["/bin/printf", "x"])?;
         let before = Snapshot::of(&mut node)?;
 
         let mut server = containerd.start(&node.ns, "server", &["/bin/httpd", "-f", "-p", "80", "-h", "/www"])?;
@@ -153,11 +156,13 @@ fn containerd_runs_real_containers_on_it() -> Result {
             status => fail!("{status}"),
         })?;
         assert_eq!(http_get(&client.ns, v6.parse()?, 80, "/")?, 200);
-        assert!(run("other", &["/bin/get", v4, "80"])?.ends_with("hello\n"), "container to container");
+        let said = containerd.run(&node.ns, "other", &["/bin/get", v4, "80"])?;
+        assert!(said.ends_with("hello\n"), "container to container: {said}");
 
         node.apply("c.yaml", &allow_from("container", "client"))?;
         assert_eq!(http_get(&client.ns, v4.parse()?, 80, "/")?, 200);
-        assert!(run("refused", &["/bin/get", v4, "80"]).is_err(), "another container is not the client");
+        let refused = containerd.run(&node.ns, "refused", &["/bin/get", v4, "80"]);
+        assert!(refused.is_err(), "another container is not the client");
         node.api()?.delete("/v1/policies/CiliumNetworkPolicy/default/container")?;
 
         containerd.ctr(&node.ns, &["task", "kill", "-s", "SIGKILL", "server"])?;

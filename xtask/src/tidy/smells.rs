@@ -58,6 +58,13 @@ fn starts_with_any(path: &str, prefixes: &[&str]) -> bool {
     prefixes.iter().any(|p| path.starts_with(p))
 }
 
+/// Whether the function at a line implements a trait's, where `async` is the trait's word.
+fn is_a_traits(production: &str, line: usize) -> bool {
+    let opening = |l: &&str| l.trim_start().starts_with("impl") || l.starts_with('}');
+    let block = production.lines().take(line).filter(opening).last();
+    block.is_some_and(|l| l.trim_start().starts_with("impl") && l.contains(" for "))
+}
+
 fn sizes(source: &Source, findings: &mut Vec<Finding>) {
     let lines = source.production_lines();
     if lines > FILE_HARD {
@@ -77,6 +84,7 @@ fn sizes(source: &Source, findings: &mut Vec<Finding>) {
             findings.push(Finding::new("async", &place, format!("{} waits below L3", function.name)));
         } else if function.is_async
             && function.body.len() > 6
+            && !is_a_traits(&source.production, function.line)
             && !["await", "select!", "join!", "poll_fn", "async"].iter().any(|w| function.body.contains(w))
         {
             findings.push(Finding::new("async", &place, format!("{} never awaits", function.name)));
@@ -321,6 +329,11 @@ mod tests {
         assert_eq!(rules("crates/bpf/src/x.rs", "unsafe { x() }"), [""; 0]);
         assert_eq!(rules("crates/runtime/src/x.rs", "fn f() { tokio::spawn(x); std::env::var(y); }"), [""; 0]);
         assert_eq!(rules("crates/agent/src/x.rs", "trait T {}\nimpl T for A {}\nimpl T for B {}"), [""; 0]);
+        let waits = "async fn f() { let nothing = 1; }";
+        let (theirs, ours) =
+            (format!("impl Observe for A {{\n    {waits}\n}}"), format!("impl Observe for A {{\n}}\n{waits}"));
+        assert_eq!(rules("crates/agent/src/x.rs", &theirs), [""; 0]);
+        assert_eq!(rules("crates/agent/src/x.rs", &ours), ["async"]);
     }
 
     #[test]

@@ -54,9 +54,9 @@ pub(crate) struct EngineRoom {
 impl Agent {
     pub(crate) fn new(loaded: Loaded<Settings>, tasks: Tasks) -> Self {
         let settings = Arc::new(loaded.settings);
-        let metrics = Metrics::new(&settings.metrics.prefix);
+        let metrics = Metrics::new("");
         let counters = Counters::default();
-        counters.register(&metrics);
+        counters.register(&metrics, &settings.metrics.prefix);
         let flows = Flows::new(&settings);
         Self(Arc::new(Parts {
             hub: Hub::new(flows.clone(), &settings.events),

@@ -265,9 +265,14 @@ async fn collect(agent: Agent) {
             match owner.ask(|owner| owner.collect()).await {
                 Ok(Ok(report)) => {
                     agent.trouble("collector", None);
+                    let removed = report.expired + report.orphaned;
+                    agent.0.counters.collected(report.flows, removed, report.elapsed, report.complete);
                     wait = report.next.min(longest);
                 }
-                Ok(Err(error)) => agent.trouble("collector", Some(error.to_string())),
+                Ok(Err(error)) => {
+                    agent.0.counters.uncollected();
+                    agent.trouble("collector", Some(error.to_string()));
+                }
                 Err(error) => agent.trouble("collector", Some(error.to_string())),
             }
         }

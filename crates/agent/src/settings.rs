@@ -82,7 +82,7 @@ section! {
     pub struct MetricsSettings in "metrics" {
         /// TCP address of `GET /metrics`, or `off`. They are on the control socket too, at `/v1/metrics`.
         listen: Choice<SocketAddr> = Choice::Value(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9962))),
-        /// Stands before every metric's name. The names are Cilium's where it has one, so `cilium` keeps dashboards working.
+        /// Stands before the names of metrics that Cilium does not have. Those it has are called as it calls them (`cilium_...`), so that its dashboards show data.
         prefix: String = "nexin".to_owned(),
     }
 }

@@ -174,10 +174,20 @@ fn snapshot(owner: &Owner) -> Snapshot {
         policy_memory: memory.policy,
         overflows: owner.datapath.overflows(),
         endpoints: owner.core.endpoint_counts(),
-        identities: i64::try_from(owner.core.engine().identities().count()).unwrap_or(i64::MAX),
+        identities: identities(owner),
         documents: i64::try_from(owner.core.engine().documents().count()).unwrap_or(i64::MAX),
         addresses: pools.collect(),
         epoch: i64::from(owner.sync().epoch),
         ..Snapshot::default()
     }
+}
+
+/// Identities by Cilium's kinds: scopes are in the upper bits.
+fn identities(owner: &Owner) -> Vec<(&'static str, i64)> {
+    let mut kinds = [("reserved", 0), ("cluster_local", 0), ("node_local", 0)];
+    for (identity, _) in owner.core.engine().identities() {
+        let kind = if identity.is_reserved() { 0 } else { 1 + usize::from(identity.0 >> 24 != 0) };
+        kinds[kind].1 += 1;
+    }
+    kinds.to_vec()
 }

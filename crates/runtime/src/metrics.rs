@@ -1,5 +1,6 @@
 //! The registry of metrics, and what every program tells of itself.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::collector::Collector;
@@ -37,6 +38,27 @@ impl Metrics {
         Ok(text)
     }
 }
+
+/// The older text, for whoever does not ask for OpenMetrics: the same metrics, where a counter's whole name stands in its title too.
+pub fn plain(text: &str) -> String {
+    let kind = |line: &str| line.strip_prefix("# TYPE ")?.strip_suffix(" counter").map(str::to_owned);
+    let counters: HashSet<String> = text.lines().filter_map(kind).collect();
+    let mut plain = String::with_capacity(text.len());
+    for line in text.lines() {
+        let title = ["# HELP ", "# TYPE "].into_iter().find_map(|start| Some((start, line.strip_prefix(start)?)));
+        match title.and_then(|(start, rest)| Some((start, rest.split_once(' ')?))) {
+            Some((start, (name, rest))) if counters.contains(name) => {
+                plain.extend([start, name, "_total ", rest, "\n"]);
+            }
+            None if line.starts_with('#') => {}
+            _ => plain.extend([line.split_once(" # {").map_or(line, |(sample, _)| sample), "\n"]),
+        }
+    }
+    plain
+}
+
+/// What [`plain`] writes.
+pub const PLAIN_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Resident memory of this process in bytes; 0 where /proc does not say.
 pub fn resident_bytes() -> u64 {
@@ -85,5 +107,8 @@ mod tests {
         assert!(text.contains("nexin_things_total 3\n"), "{text}");
         assert!(text.contains("nexin_process_open_fds "), "{text}");
         assert!(resident_bytes() > 100_000);
+        let plain = plain(&text);
+        assert!(plain.contains("# TYPE nexin_things_total counter\nnexin_things_total 3\n"), "{plain}");
+        assert!(plain.contains("# TYPE nexin_process_open_fds gauge\n") && !plain.contains("# EOF"), "{plain}");
     }
 }

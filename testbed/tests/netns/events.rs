@@ -27,7 +27,7 @@ fn a_deny_names_its_rule() -> Result {
             assert_eq!(event["tcp_flags"], "S", "{event}");
             assert!(event["source"]["labels"].to_string().contains("app"), "{event}");
         }
-        assert!(node.metric("nexin_drop_count_total", &["Policy denied by denylist", "INGRESS"])? >= 2.0);
+        assert!(node.metric("cilium_drop_count_total", &["Policy denied by denylist", "INGRESS"])? >= 2.0);
         Ok(())
     })
 }
@@ -80,11 +80,11 @@ fn forwarded_packets_are_counted() -> Result {
         let node = Node::up("n")?;
         let (a, b) = (node.workload("a", "app=a")?, node.workload("b", "app=b")?);
         let _server = UdpEcho::start(&b.ns, 53)?;
-        let before = node.metric("nexin_forward_count_total", &[])?;
+        let before = node.metric("cilium_forward_count_total", &[])?;
         for _ in 0..10 {
             assert_eq!(udp(&a.ns, b.v4.into(), 53)?, Outcome::Answered);
         }
-        assert!(node.metric("nexin_forward_count_total", &[])? >= before + 20.0);
+        assert!(node.metric("cilium_forward_count_total", &[])? >= before + 20.0);
         Ok(())
     })
 }

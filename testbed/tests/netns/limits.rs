@@ -29,7 +29,7 @@ fn a_full_connection_table_refuses_new_flows_and_keeps_old_ones() -> Result {
         })?;
         assert_eq!(sockets.len(), 200);
         assert_eq!(udp(&a.ns, b.v4.into(), 53)?, Outcome::Silence, "no room for a new flow");
-        assert!(node.metric("nexin_drop_count_total", &["CT: Map insertion failed"])? >= 1.0);
+        assert!(node.metric("cilium_drop_count_total", &["CT: Map insertion failed"])? >= 1.0);
         stream.wait_for(10)?;
         stream.finish().expect_whole("the flow that was there before")?;
         Ok(())
@@ -61,7 +61,7 @@ fn half_open_connections_cannot_push_others_out() -> Result {
             }
             Ok(())
         })?;
-        assert!(node.metric("nexin_drop_count_total", &["Too many half-open connections"])? >= 1.0);
+        assert!(node.metric("cilium_drop_count_total", &["Too many half-open connections"])? >= 1.0);
         assert_eq!(tcp(&other.ns, b.v4.into(), 80)?, Outcome::Answered, "others still connect");
         stream.wait_for(10)?;
         stream.finish().expect_whole("an established flow")

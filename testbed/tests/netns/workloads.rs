@@ -69,7 +69,7 @@ fn a_stolen_source_address_goes_nowhere() -> Result {
         let node = Node::up("n")?;
         let (a, b) = (node.workload("a", "app=a")?, node.workload("b", "app=b")?);
         let seen = UdpEcho::start(&b.ns, 53)?;
-        let before = node.metric("nexin_drop_count_total", &["Invalid source ip"])?;
+        let before = node.metric("cilium_drop_count_total", &["Invalid source ip"])?;
         a.ns.ip("addr add 10.78.99.99/32 dev eth0")?;
         a.ns.ip("-6 addr add fd00:6e65:7869::9999/128 dev eth0 nodad")?;
         for (to, thief) in [(IpAddr::from(b.v4), "10.78.99.99"), (b.v6.into(), "fd00:6e65:7869::9999")] {
@@ -77,7 +77,7 @@ fn a_stolen_source_address_goes_nowhere() -> Result {
             assert_eq!(ping(&a.ns, to, "")?, Outcome::Answered);
         }
         assert_eq!(seen.received(), 0);
-        assert_eq!(node.metric("nexin_drop_count_total", &["Invalid source ip"])?, before + 2.0);
+        assert_eq!(node.metric("cilium_drop_count_total", &["Invalid source ip"])?, before + 2.0);
 
         let router = node.workload_with(WorkloadSpec {
             labels: Some("app=router"),

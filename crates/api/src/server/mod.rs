@@ -13,6 +13,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use axum::Router;
+use axum::http::HeaderMap;
 use axum::routing::get;
 pub use handler::{Answer, Handler, RecordStream};
 use nexin_runtime::tasks::CancellationToken;
@@ -82,7 +83,8 @@ impl MetricsListener {
 
     /// Serves until `stop`.
     pub async fn serve<H: Handler>(self, handler: H, stop: CancellationToken) -> Result<(), ServeError> {
-        let router = Router::new().route("/metrics", get(async move || routes::metrics_text(handler).await));
+        let answer = async move |headers: HeaderMap| routes::scrape(handler, &headers).await;
+        let router = Router::new().route("/metrics", get(answer));
         let served = axum::serve(self.listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
         served.map_err(ServeError::Serve)
     }

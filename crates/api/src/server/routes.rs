@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use axum::Router;
 use axum::body::Body as HttpBody;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use futures_util::StreamExt as _;
@@ -139,6 +139,19 @@ async fn monitor<H: Handler>(
 pub(super) async fn metrics_text<H: Handler>(handler: H) -> Response {
     match handler.metrics().await {
         Ok(text) => ([(header::CONTENT_TYPE, nexin_runtime::metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => error.into_response(),
+    }
+}
+
+/// For those who scrape: OpenMetrics to those who ask for it, the older text to everybody else.
+pub(super) async fn scrape<H: Handler>(handler: H, headers: &HeaderMap) -> Response {
+    use nexin_runtime::metrics::{PLAIN_CONTENT_TYPE, plain};
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    if accepted.into_iter().any(|value| value.contains("application/openmetrics-text")) {
+        return metrics_text(handler).await;
+    }
+    match handler.metrics().await {
+        Ok(text) => ([(header::CONTENT_TYPE, PLAIN_CONTENT_TYPE)], plain(&text)).into_response(),
         Err(error) => error.into_response(),
     }
 }

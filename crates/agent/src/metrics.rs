@@ -165,4 +165,4 @@ impl Counters {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -117,7 +117,7 @@ struct Told {
 }
 
 impl Status {
-    fn new(dynamic: bool) -> Self {
+    pub(super) fn new(dynamic: bool) -> Self {
         use MetricKind::{Counter, Gauge};
         let own = OwnMetric::new;
         Self(Arc::new(Mutex::new(Told {

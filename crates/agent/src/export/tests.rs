@@ -41,6 +41,12 @@ pub(crate) fn drops(count: u64) -> Vec<Event> {
     (0..count).filter_map(|number| decode(&drop, &names, number, number)).map(Event::Flow).collect()
 }
 
+/// Every metric of exporters, whatever they are.
+pub(crate) fn told(tell: &mut dyn FnMut(&nexin_flows::metrics::Metric<'_>)) {
+    super::files::Status::new(true).each(tell);
+    super::otlp::Counts::default().each(tell);
+}
+
 fn address(bytes: [u8; 4]) -> [u8; 16] {
     let mut raw = [0; 16];
     raw[..4].copy_from_slice(&bytes);

@@ -202,3 +202,43 @@ async fn prometheus_scrapes_both_texts() {
         () = asked => {}
     }
 }
+
+// === the dashboard ===
+
+/// Names of metrics in the expressions of `deploy/grafana/nexin.json`.
+fn shown(value: &serde_json::Value, names: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(map) => {
+            if let Some(serde_json::Value::String(expression)) = map.get("expr") {
+                let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+                let metrics =
+                    words.filter(|word| ["cilium_", "hubble_", "nexin_"].iter().any(|start| word.starts_with(start)));
+                names.extend(metrics.map(str::to_owned));
+            }
+            map.values().for_each(|value| shown(value, names));
+        }
+        serde_json::Value::Array(list) => list.iter().for_each(|value| shown(value, names)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_dashboard_shows_metrics_that_there_are() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/grafana/nexin.json");
+    let dashboard: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut names = Vec::new();
+    shown(&dashboard, &mut names);
+    assert!(names.len() > 30, "{names:?}");
+
+    let metrics = counted();
+    let mut known = metrics.state().metrics.names();
+    metrics.tell_too(crate::export::tests::told);
+    metrics.each(&mut |metric| known.push(metric.name.clone()));
+    let node = nexin_runtime::metrics::plain(&crate::metrics::tests::exposition());
+    known.extend(node.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).map(str::to_owned));
+    for name in names {
+        let whole = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
+        let there = known.iter().any(|known| *known == name || whole == Some(known));
+        assert!(there, "{name} is shown, and nobody exposes it");
+    }
+}

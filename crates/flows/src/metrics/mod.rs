@@ -175,6 +175,11 @@ impl Metrics {
         metrics
     }
 
+    /// Every name in the expositions of this configuration, whether it has series or not.
+    pub fn names(&self) -> Vec<String> {
+        self.families().map(|family| format!("hubble_{}", family.name)).collect()
+    }
+
     /// Series there are.
     pub fn series(&self) -> usize {
         self.families().map(|family| family.series.len()).sum()

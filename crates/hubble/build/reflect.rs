@@ -61,12 +61,12 @@ fn kind(out: &mut String, message: &Message<'_>) -> std::fmt::Result {
 fn reflect(out: &mut String, message: &Message<'_>) -> std::fmt::Result {
     writeln!(out, "impl Reflect for {} {{", path(&message.full))?;
     writeln!(out, "    fn kind(&self) -> &'static Kind {{\n        &{}\n    }}", static_name(&message.full))?;
-    writeln!(out, "    fn has(&self, field: u8) -> bool {{\n        match field {{")?;
+    writeln!(out, "    fn has(&self, field: usize) -> bool {{\n        match field {{")?;
     for (n, field) in message.fields.iter().enumerate() {
         writeln!(out, "            {n} => {},", has(field))?;
     }
     writeln!(out, "            _ => false,\n        }}\n    }}")?;
-    writeln!(out, "    fn get(&self, field: u8) -> Value<'_> {{\n        match field {{")?;
+    writeln!(out, "    fn get(&self, field: usize) -> Value<'_> {{\n        match field {{")?;
     for (n, field) in message.fields.iter().enumerate() {
         writeln!(out, "            {n} => {},", get(field))?;
     }

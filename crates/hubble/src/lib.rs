@@ -1,6 +1,7 @@
 //! Hubble's wire words: its protobuf messages and their JSON, as other people's clients and servers speak them.
 //! Nothing here knows what a message means.
 
+pub mod gotext;
 pub mod json;
 pub mod reflect;
 

@@ -17,9 +17,9 @@ pub struct Kind {
 
 impl Kind {
     /// Place and type of a field.
-    pub fn field(&self, name: &str) -> Option<(u8, &'static FieldKind)> {
+    pub fn field(&self, name: &str) -> Option<(usize, &'static FieldKind)> {
         let at = self.fields.iter().position(|field| field.name == name)?;
-        Some((at as u8, &self.fields[at]))
+        Some((at, &self.fields[at]))
     }
 }
 
@@ -56,35 +56,51 @@ pub enum Value<'a> {
     Double(f64),
     Text(&'a str),
     Time(Timestamp),
-    List(&'a dyn List),
+    List(&'a dyn Reflect),
     Message(&'a dyn Reflect),
     /// A message of a type that is told beside it.
     Opaque,
 }
 
-/// A message that can be looked into; fields by their place in [`Kind::fields`].
+/// What can be looked into: a message by the places of its fields in [`Kind::fields`], a repeated field by the places of its
+/// elements.
 pub trait Reflect: Send + Sync {
     fn kind(&self) -> &'static Kind;
-    fn has(&self, field: u8) -> bool;
-    fn get(&self, field: u8) -> Value<'_>;
-}
 
-/// A repeated field.
-pub trait List {
-    fn len(&self) -> usize;
+    /// Fields of the type, or elements.
+    fn len(&self) -> usize {
+        self.kind().fields.len()
+    }
+
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    fn at(&self, n: usize) -> Option<Value<'_>>;
+
+    /// Whether a field is set, or there is such an element.
+    fn has(&self, n: usize) -> bool;
+
+    /// What is there; null where there is no such place.
+    fn get(&self, n: usize) -> Value<'_>;
 }
 
-impl<T: Item> List for Vec<T> {
+/// Of every repeated field.
+static LIST: Kind = Kind { name: "list", fields: &[] };
+
+impl<T: Item + Send + Sync> Reflect for Vec<T> {
+    fn kind(&self) -> &'static Kind {
+        &LIST
+    }
+
     fn len(&self) -> usize {
         self.len()
     }
 
-    fn at(&self, n: usize) -> Option<Value<'_>> {
-        self.get(n).map(Item::value)
+    fn has(&self, n: usize) -> bool {
+        n < self.len()
+    }
+
+    fn get(&self, n: usize) -> Value<'_> {
+        <[T]>::get(self, n).map_or(Value::Null, Item::value)
     }
 }
 

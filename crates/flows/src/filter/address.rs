@@ -4,10 +4,16 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use nexin_hubble::gotext::quote;
+use thiserror::Error;
 
 use super::FilterError;
-use super::go::quote;
 use crate::view::Address;
+
+/// Why a text is no address or prefix, in the words of Go's `netip`.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct AddressError(String);
 
 /// Below this many, looking at each is cheaper than hashing.
 const FEW: usize = 8;
@@ -73,10 +79,10 @@ impl Addresses {
 }
 
 /// `netip.ParsePrefix`.
-fn prefix(text: &str) -> Result<IpNet, String> {
-    let wrong = |why: String| format!("netip.ParsePrefix({}): {why}", quote(text));
+fn prefix(text: &str) -> Result<IpNet, AddressError> {
+    let wrong = |why: String| AddressError(format!("netip.ParsePrefix({}): {why}", quote(text)));
     let (before, bits) = text.rsplit_once('/').unwrap_or((text, ""));
-    let (ip, zoned) = address(before).map_err(wrong)?;
+    let (ip, zoned) = address(before).map_err(|why| wrong(why.0))?;
     if zoned {
         return Err(wrong("IPv6 zones cannot be present in a prefix".to_owned()));
     }
@@ -93,8 +99,8 @@ fn prefix(text: &str) -> Result<IpNet, String> {
 }
 
 /// `netip.ParseAddr`: the address and whether a zone was given.
-fn address(text: &str) -> Result<(IpAddr, bool), String> {
-    let wrong = |why: &str| Err(format!("ParseAddr({}): {why}", quote(text)));
+fn address(text: &str) -> Result<(IpAddr, bool), AddressError> {
+    let wrong = |why: &str| Err(AddressError(format!("ParseAddr({}): {why}", quote(text))));
     match text.bytes().find(|byte| b".:%".contains(byte)) {
         None => wrong("unable to parse IP"),
         Some(b'%') => wrong("missing IPv6 address"),

@@ -2,15 +2,15 @@
 //! which error is told.
 
 use nexin_hubble::flow::FlowFilter;
+use nexin_hubble::gotext::quote;
 
-use super::FilterError;
 use super::address::Addresses;
 use super::cel::Program;
 use super::check::{Check, Name, Protocol, Side, Status};
-use super::go;
 use super::label::Selector;
 use super::pattern::{NodePattern, Pattern};
 use super::regexp::Regexp;
+use super::{FilterError, PortError};
 use crate::view::TcpFlags;
 
 /// Monitor message of L7 records.
@@ -138,7 +138,7 @@ fn protocol(text: &str) -> Result<Protocol, FilterError> {
         "dns" => Protocol::Dns,
         "http" => Protocol::Http,
 
-        _ => return Err(FilterError::Protocol(go::quote(text))),
+        _ => return Err(FilterError::Protocol(quote(text))),
     })
 }
 
@@ -177,8 +177,23 @@ fn selectors(which: &'static str, all: &[String]) -> Result<Vec<Selector>, Filte
 }
 
 fn ports(side: &'static str, all: &[String]) -> Result<Vec<u16>, FilterError> {
-    let port = |text: &String| go::port(text).map_err(|why| FilterError::Port { side, text: go::quote(text), why });
-    all.iter().map(port).collect()
+    let number = |text: &String| port(text).map_err(|why| FilterError::Port { side, text: quote(text), why });
+    all.iter().map(number).collect()
+}
+
+/// As Go reads a decimal number of 16 bits: it tells what it meets first.
+fn port(text: &str) -> Result<u16, PortError> {
+    let mut value = 0_u32;
+    for byte in text.bytes() {
+        if !byte.is_ascii_digit() {
+            return Err(PortError::Syntax);
+        }
+        value = value * 10 + u32::from(byte - b'0');
+        if value > 65_535 {
+            return Err(PortError::Range);
+        }
+    }
+    if text.is_empty() { Err(PortError::Syntax) } else { Ok(value as u16) }
 }
 
 fn status(text: &str) -> Result<Status, FilterError> {
@@ -187,7 +202,7 @@ fn status(text: &str) -> Result<Status, FilterError> {
     match text.strip_suffix('+') {
         Some(prefix) if class(prefix) && prefix.len() <= 2 => Ok(Status::Prefix(prefix.to_owned())),
         None if class(text) && text.len() == 3 => Ok(Status::Exact(text.parse().unwrap_or_default())),
-        _ => Err(FilterError::Status(go::quote(text))),
+        _ => Err(FilterError::Status(quote(text))),
     }
 }
 

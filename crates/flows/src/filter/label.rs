@@ -1,9 +1,8 @@
 //! Label selectors: the grammar of Kubernetes with Cilium's sources before keys (`k8s:app`, `reserved:host`; no source means
 //! any). Errors are those of Kubernetes' parser on the form that Hubble hands it, with a dot for the colon.
 
+use nexin_hubble::gotext::quote;
 use thiserror::Error;
-
-use super::go::quote;
 
 /// Why a text is no selector.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -8,7 +8,6 @@ mod address;
 mod build;
 pub mod cel;
 mod check;
-mod go;
 mod index;
 mod label;
 mod pattern;
@@ -20,6 +19,7 @@ mod url;
 use nexin_hubble::flow::{Flow, FlowFilter};
 use thiserror::Error;
 
+pub use self::address::AddressError;
 pub use self::cel::CelError;
 use self::check::Check;
 use self::index::Index;
@@ -72,7 +72,7 @@ impl<'a> From<&'a Flow> for Seen<'a, Flow> {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FilterError {
     #[error("invalid IP {what} {text} in filter: {why}")]
-    Address { what: &'static str, text: String, why: String },
+    Address { what: &'static str, text: String, why: AddressError },
     #[error("invalid filter, name must not be empty")]
     EmptyName,
     #[error("invalid {0} service filter: invalid filter, name must not be empty")]
@@ -84,7 +84,7 @@ pub enum FilterError {
     #[error("invalid protocol filter: unknown protocol: {0}")]
     Protocol(String),
     #[error("invalid {side} port filter: invalid port {text}: strconv.ParseUint: parsing {text}: {why}")]
-    Port { side: &'static str, text: String, why: &'static str },
+    Port { side: &'static str, text: String, why: PortError },
     #[error("invalid http status code filter: invalid status code prefix: {0}")]
     Status(String),
     #[error("filtering by http {0} requires the event type filter to only match 'l7' events")]
@@ -93,6 +93,15 @@ pub enum FilterError {
     Regexp { which: &'static str, before: String, why: RegexpError },
     #[error("error compiling CEL expression: {0}")]
     Cel(#[from] CelError),
+}
+
+/// Why a text is no port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum PortError {
+    #[error("invalid syntax")]
+    Syntax,
+    #[error("value out of range")]
+    Range,
 }
 
 /// Filters of which one must match. An empty list matches nothing: see [`AnyOf::is_empty`].

@@ -1,8 +1,7 @@
 //! Patterns of DNS and node names: lower case, `*` for any run of letters, digits, hyphens and dots (not of underscores).
 
+use nexin_hubble::gotext::quote_char;
 use thiserror::Error;
-
-use super::go::quote_char;
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PatternError {

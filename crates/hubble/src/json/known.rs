@@ -5,7 +5,7 @@ use prost_types::{Any, FieldMask, Timestamp};
 
 use super::generated::{read_named, write_named};
 use super::lex::{Kind, Token};
-use super::read::{ReadError, Reader, Slot, Unknown};
+use super::read::{ReadError, Reader, Unknown};
 use super::{Json, Read, put};
 
 // === field masks ===
@@ -18,16 +18,6 @@ impl Json for FieldMask {
 }
 
 impl Read for FieldMask {
-    const ONEOFS: &'static [&'static str] = &[];
-
-    fn slot(_: &str) -> Option<Slot> {
-        None
-    }
-
-    fn read_field(&mut self, _: u8, _: &mut Reader<'_>) -> Result<(), ReadError> {
-        Ok(())
-    }
-
     fn read_message(r: &mut Reader<'_>) -> Result<Self, ReadError> {
         let token = r.lexer.next()?;
         if token.kind != Kind::Text {
@@ -170,35 +160,15 @@ fn value(
             }
             "value" => found = Some(read(r)?),
             _ if r.unknown == Unknown::Discard => r.skip()?,
-            _ => return Err(ReadError::UnknownField { at: r.place(&token), name: r.lexer.raw(&token) }),
+            _ => return Err(ReadError::Field { at: r.place(&token), name: r.lexer.raw(&token) }),
         }
     }
     found.ok_or_else(|| ReadError::Known { at: r.here(), what: "missing \"value\" field".to_owned() })
 }
 
-impl Read for () {
-    const ONEOFS: &'static [&'static str] = &[];
-
-    fn slot(_: &str) -> Option<Slot> {
-        None
-    }
-
-    fn read_field(&mut self, _: u8, _: &mut Reader<'_>) -> Result<(), ReadError> {
-        Ok(())
-    }
-}
+impl Read for () {}
 
 impl Read for Any {
-    const ONEOFS: &'static [&'static str] = &[];
-
-    fn slot(_: &str) -> Option<Slot> {
-        None
-    }
-
-    fn read_field(&mut self, _: u8, _: &mut Reader<'_>) -> Result<(), ReadError> {
-        Ok(())
-    }
-
     fn read_message(r: &mut Reader<'_>) -> Result<Self, ReadError> {
         let start = r.lexer.peek()?.clone();
         if start.kind != Kind::ObjectOpen {

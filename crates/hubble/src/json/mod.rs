@@ -25,16 +25,20 @@ pub trait Json {
 /// A message that can be read. The methods are what the generator writes; callers want [`read`].
 pub trait Read: Message + Default {
     /// Full names of the oneofs, by number.
-    const ONEOFS: &'static [&'static str];
+    const ONEOFS: &'static [&'static str] = &[];
 
     /// The field of a name, given as in the `.proto` text or in camel case.
-    fn slot(name: &str) -> Option<Slot>;
+    fn slot(_name: &str) -> Option<Slot> {
+        None
+    }
 
     /// Reads the value of a field.
     ///
     /// # Errors
     /// What stands there is no such value.
-    fn read_field(&mut self, field: u8, r: &mut Reader<'_>) -> Result<(), ReadError>;
+    fn read_field(&mut self, _field: u8, _r: &mut Reader<'_>) -> Result<(), ReadError> {
+        Ok(())
+    }
 
     /// Reads a message. Only types with a JSON of their own have another body.
     ///

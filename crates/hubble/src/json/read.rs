@@ -40,7 +40,7 @@ pub enum ReadError {
     #[error("proto: syntax error {at}: {what}")]
     Syntax { at: Position, what: String },
     #[error("proto: {at}: unknown field {name}")]
-    UnknownField { at: Position, name: String },
+    Field { at: Position, name: String },
     #[error("proto: {at}: duplicate field {name}")]
     Duplicate { at: Position, name: String },
     #[error("proto: {at}: error parsing {name}, oneof {oneof} is already set")]
@@ -107,7 +107,7 @@ impl<'a> Reader<'a> {
                     self.skip()?;
                     continue;
                 }
-                return Err(ReadError::UnknownField { at: self.place(&token), name: self.lexer.raw(&token) });
+                return Err(ReadError::Field { at: self.place(&token), name: self.lexer.raw(&token) });
             };
             if seen >> slot.field & 1 == 1 {
                 return Err(ReadError::Duplicate { at: self.place(&token), name: self.lexer.raw(&token) });

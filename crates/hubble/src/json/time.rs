@@ -3,7 +3,7 @@
 use prost_types::Timestamp;
 
 use super::lex::Kind;
-use super::read::{ReadError, Reader, Slot};
+use super::read::{ReadError, Reader};
 use super::{Json, Read, put};
 
 const DAY: i64 = 86_400;
@@ -63,16 +63,6 @@ pub fn days(year: i64, month: i64, day: i64) -> i64 {
 }
 
 impl Read for Timestamp {
-    const ONEOFS: &'static [&'static str] = &[];
-
-    fn slot(_: &str) -> Option<Slot> {
-        None
-    }
-
-    fn read_field(&mut self, _: u8, _: &mut Reader<'_>) -> Result<(), ReadError> {
-        Ok(())
-    }
-
     fn read_message(r: &mut Reader<'_>) -> Result<Self, ReadError> {
         let token = r.lexer.next()?;
         if token.kind != Kind::Text {

@@ -21,7 +21,7 @@ pub(super) fn span<'a>(nanos: i128) -> Result<Val<'a>, Fault> {
     i64::try_from(nanos).map(|_| Val::Span(nanos)).map_err(|_| Fault("integer overflow"))
 }
 
-pub(super) fn parse_time<'a>(text: &str) -> Result<Val<'a>, Fault> {
+pub(super) fn time_of<'a>(text: &str) -> Result<Val<'a>, Fault> {
     let time = json::parse_time(text).ok_or(Fault("cannot parse time"))?;
     self::time(i128::from(time.seconds) * SECOND + i128::from(time.nanos))
 }
@@ -42,7 +42,7 @@ pub(super) fn span_text(nanos: i128) -> String {
 }
 
 /// Go's durations: `1h30m`, `-1.5s`, `100us`, `0`.
-pub(super) fn parse_span<'a>(text: &str) -> Result<Val<'a>, Fault> {
+pub(super) fn span_of<'a>(text: &str) -> Result<Val<'a>, Fault> {
     const WRONG: Fault = Fault("time: invalid duration");
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),

@@ -173,10 +173,10 @@ fn convert(function: Function, of: Val<'_>) -> Result<Val<'_>, Fault> {
         (F::ToBytes, Val::Text(text)) => Val::Bytes(Cow::Owned(text.into_owned().into_bytes())),
         (F::ToTime, Val::Time(time)) => Val::Time(time),
         (F::ToTime, Val::Int(seconds)) => clock::time(i128::from(seconds) * SECOND)?,
-        (F::ToTime, Val::Text(text)) => clock::parse_time(&text)?,
+        (F::ToTime, Val::Text(text)) => clock::time_of(&text)?,
         (F::ToSpan, Val::Span(span)) => Val::Span(span),
         (F::ToSpan, Val::Int(nanos)) => Val::Span(nanos.into()),
-        (F::ToSpan, Val::Text(text)) => clock::parse_span(&text)?,
+        (F::ToSpan, Val::Text(text)) => clock::span_of(&text)?,
         (F::ToText, of) => Val::Text(text(of)?),
         _ => return Err(NONE),
     })

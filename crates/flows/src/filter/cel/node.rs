@@ -22,8 +22,8 @@ pub(super) enum Node {
     /// By its place in scope; 0 is the flow.
     Variable(usize),
     /// A field of a message by its place in the descriptor.
-    Field(Box<Node>, u8),
-    HasField(Box<Node>, u8),
+    Field(Box<Node>, usize),
+    HasField(Box<Node>, usize),
     /// An entry of a map by its key, or a field of what is only known at run time.
     Member(Box<Node>, String),
     HasMember(Box<Node>, String),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::rc::Rc;
 
-use nexin_hubble::reflect::{List, Reflect, Value};
+use nexin_hubble::reflect::{Reflect, Value};
 
 use super::eval::Fault;
 use super::node::Constant;
@@ -23,7 +23,7 @@ pub(super) enum Val<'a> {
     /// Nanoseconds.
     Span(i128),
     /// A repeated field.
-    Field(&'a dyn List),
+    Field(&'a dyn Reflect),
     List(Rc<Vec<Val<'a>>>),
     Map(Rc<Vec<(Val<'a>, Val<'a>)>>),
     Message(&'a dyn Reflect),
@@ -75,7 +75,7 @@ impl<'a> Val<'a> {
     pub(super) fn items(&self) -> Option<Vec<Val<'a>>> {
         Some(match self {
             Self::List(items) => items.to_vec(),
-            Self::Field(list) => (0..list.len()).filter_map(|n| list.at(n)).map(Val::from).collect(),
+            Self::Field(list) => (0..list.len()).map(|n| list.get(n).into()).collect(),
             Self::Map(entries) => entries.iter().map(|(key, _)| key.clone()).collect(),
             _ => return None,
         })
@@ -84,7 +84,7 @@ impl<'a> Val<'a> {
     pub(super) fn at(&self, n: usize) -> Option<Val<'a>> {
         match self {
             Self::List(items) => items.get(n).cloned(),
-            Self::Field(list) => list.at(n).map(Val::from),
+            Self::Field(list) => list.has(n).then(|| list.get(n).into()),
             _ => None,
         }
     }
@@ -163,6 +163,5 @@ fn order_double(a: f64, b: i128) -> Option<Ordering> {
 
 fn same_message(a: &dyn Reflect, b: &dyn Reflect) -> bool {
     std::ptr::eq(a.kind(), b.kind())
-        && (0..a.kind().fields.len() as u8)
-            .all(|n| a.has(n) == b.has(n) && (!a.has(n) || Val::from(a.get(n)).equals(&Val::from(b.get(n)))))
+        && (0..a.len()).all(|n| a.has(n) == b.has(n) && (!a.has(n) || Val::from(a.get(n)).equals(&Val::from(b.get(n)))))
 }

@@ -41,12 +41,26 @@ impl Selector {
         Parser::new(&translate(text)).selector().map(Self)
     }
 
+    /// Keys with values of which labels must have one to match; none where they need not.
+    pub(super) fn needed(&self) -> Option<Vec<(&str, &str)>> {
+        let (key, values) = self.0.iter().filter_map(Requirement::wanted).min_by_key(|(_, values)| values.len())?;
+        Some(values.iter().map(|value| (key, value.as_str())).collect())
+    }
+
     pub(super) fn matches(&self, labels: &[String]) -> bool {
         self.0.iter().all(|requirement| requirement.matches(labels))
     }
 }
 
 impl Requirement {
+    /// The key and the values that it must have one of.
+    fn wanted(&self) -> Option<(&str, &[String])> {
+        match &self.operator {
+            Operator::In(values) => Some((&self.key, values)),
+            _ => None,
+        }
+    }
+
     fn new(dotted: &str, operator: Operator) -> Self {
         let (source, rest) = source_of(dotted, '.');
         let (key, _) = key_of(source, rest);
@@ -71,6 +85,12 @@ impl Requirement {
             Operator::Below(bound) => compare(&|value| value < *bound),
         }
     }
+}
+
+/// Key and value of a label.
+pub(super) fn pair_of(label: &str) -> (&str, &str) {
+    let (source, rest) = source_of(label, ':');
+    key_of(source, rest)
 }
 
 /// Source of a label and what follows it.

@@ -147,11 +147,13 @@ fn expressions_are_typed_and_computed() {
 #[test]
 fn an_index_answers_like_the_list() {
     let own: Vec<FlowFilter> = (0..500)
-        .map(|n| match n % 5 {
+        .map(|n| match n % 7 {
             0 => filter(&format!(r#"{{"source_ip":["10.0.1.{}"],"verdict":["DROPPED"]}}"#, n % 256)),
             1 => filter(&format!(r#"{{"destination_port":["{n}"],"protocol":["tcp"]}}"#)),
             2 => filter(&format!(r#"{{"source_identity":[{n}]}}"#)),
-            3 => filter(&format!(r#"{{"source_pod":["shop/db-{n}"]}}"#)),
+            3 => filter(&format!(r#"{{"source_pod":["shop/db-{n}","x{n}/"]}}"#)),
+            4 => filter(&format!(r#"{{"source_label":["k8s:num={n}","app in (x{n},y),num!=7"]}}"#)),
+            5 => filter(&format!(r#"{{"source_label":["!app"],"destination_port":["{n}"]}}"#)),
             _ => filter(&format!(r#"{{"source_ip":["10.9.{}.0/24"]}}"#, n % 256)),
         })
         .collect();
@@ -159,12 +161,20 @@ fn an_index_answers_like_the_list() {
         own.iter().map(|filter| AnyOf::build(std::slice::from_ref(filter)).expect("a valid filter")).collect();
     let indexed = AnyOf::build(&own).expect("valid filters");
     assert!(indexed.index.is_some());
+    let mut both = [0, 0];
     for port in 0..600 {
         let mut flow = flow();
+        let labels = vec![format!("k8s:num={port}"), "k8s:other=y".to_owned()];
+        if let Some(source) = flow.source.as_mut().filter(|_| port % 3 == 0) {
+            source.labels = labels;
+            source.namespace = format!("x{port}");
+        }
         flow.l4 = Some(Layer4 { protocol: Some(Protocol::Tcp(Tcp { destination_port: port, ..Tcp::default() })) });
         let one_by_one = alone.iter().any(|filter| filter.any(Seen::Flow(&flow)));
         assert_eq!(indexed.any(Seen::Flow(&flow)), one_by_one, "port {port}");
+        both[usize::from(one_by_one)] += 1;
     }
+    assert!(both.iter().all(|count| *count > 50), "{both:?}");
 }
 
 #[test]

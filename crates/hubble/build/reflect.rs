@@ -107,9 +107,10 @@ fn get(field: &Field<'_>) -> String {
     match (wrapped(field.proto.type_name()), field.proto.type_name()) {
         (Some(_), _) => format!("self.{ident}.as_ref().map_or(Value::Null, Item::value)"),
         (None, ".google.protobuf.Timestamp") => format!("Value::Time(self.{ident}.unwrap_or_default())"),
-        (None, google) if google.starts_with(".google.") => {
-            format!("self.{ident}.as_ref().map_or(Value::Null, |_| Value::Opaque)")
+        (None, ".google.protobuf.Any") => {
+            format!("self.{ident}.as_ref().map_or(Value::Null, |v| Value::Message(v))")
         }
+        (None, google) if google.starts_with(".google.") => "Value::Null".to_owned(),
         (None, ours) => {
             let empty = path(ours);
             format!(

@@ -58,8 +58,6 @@ pub enum Value<'a> {
     Time(Timestamp),
     List(&'a dyn Reflect),
     Message(&'a dyn Reflect),
-    /// A message of a type that is told beside it.
-    Opaque,
 }
 
 /// What can be looked into: a message by the places of its fields in [`Kind::fields`], a repeated field by the places of its
@@ -101,6 +99,23 @@ impl<T: Item + Send + Sync> Reflect for Vec<T> {
 
     fn get(&self, n: usize) -> Value<'_> {
         <[T]>::get(self, n).map_or(Value::Null, Item::value)
+    }
+}
+
+/// Any message is closed: what is in it is told by a name beside it.
+static ANY: Kind = Kind { name: "google.protobuf.Any", fields: &[] };
+
+impl Reflect for Any {
+    fn kind(&self) -> &'static Kind {
+        &ANY
+    }
+
+    fn has(&self, _: usize) -> bool {
+        false
+    }
+
+    fn get(&self, _: usize) -> Value<'_> {
+        Value::Null
     }
 }
 

@@ -28,8 +28,6 @@ pub(super) enum Val<'a> {
     Map(Rc<Vec<(Val<'a>, Val<'a>)>>),
     Message(&'a dyn Reflect),
     Type(Cow<'a, str>),
-    /// A message of a type that is told beside it; nothing is known of it here.
-    Opaque,
     /// What a loop gathered was an error; a later item may still decide.
     Fault(Fault),
 }
@@ -46,7 +44,6 @@ impl<'a> From<Value<'a>> for Val<'a> {
             Value::Time(time) => Self::Time(i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos)),
             Value::List(list) => Self::Field(list),
             Value::Message(message) => Self::Message(message),
-            Value::Opaque => Self::Opaque,
         }
     }
 }
@@ -111,7 +108,6 @@ impl<'a> Val<'a> {
             Self::Map(_) => "map",
             Self::Message(message) => message.kind().name,
             Self::Type(_) => "type",
-            Self::Opaque => "google.protobuf.Any",
             Self::Fault(_) => "error",
         })
     }

@@ -17,6 +17,7 @@ use crate::error::AgentError;
 use crate::events::Hub;
 use crate::flows::Flows;
 use crate::locks::NameLocks;
+use crate::capture::Captures;
 use crate::metrics::Counters;
 use crate::owner::OwnerHandle;
 use crate::settings::Settings;
@@ -32,6 +33,7 @@ pub(crate) struct Parts {
     pub(crate) tasks: Tasks,
     pub(crate) hub: Hub,
     pub(crate) flows: Flows,
+    pub(crate) captures: Captures,
     pub(crate) metrics: Metrics,
     pub(crate) counters: Counters,
     /// Endpoint changes, one at a time a container.
@@ -61,6 +63,7 @@ impl Agent {
         Self(Arc::new(Parts {
             hub: Hub::new(flows.clone(), &settings.events),
             flows,
+            captures: Captures::default(),
             origins: loaded.origins,
             started: SystemTime::now(),
             tasks,

@@ -1,8 +1,8 @@
 //! The agent behind the API.
 
-use nexin_api::server::{Answer, Handler, RecordStream};
+use nexin_api::server::{Answer, CaptureStream, Handler, RecordStream};
 use nexin_api::v1::{
-    Attachment, ConfigReply, CtEntry, CtFlushReply, CtQuery, CtState, DoctorReply, Endpoint, EndpointCreate, ErrorBody,
+    Attachment, CaptureRequest, ConfigReply, CtEntry, CtFlushReply, CtQuery, CtState, DoctorReply, Endpoint, EndpointCreate, ErrorBody,
     ErrorCode, ExplainQuery, ExplainReply, Identity, IpamReply, LabelsUpdate, MapContents, MapEntry, MapInfo, MapKind,
     MonitorFilter, NamespaceUpdate, Policy, PolicyApplyReply, PolicyFile, PolicyRef, PolicySet, PolicyUpload, Protocol,
     RemovedReply, SettingOrigin, SettingValue, SimulateReply, SimulateRequest, StatusReply, ValidateReply,
@@ -13,7 +13,7 @@ use nexin_runtime::settings::{Origin, nearest};
 use crate::agent::Agent;
 use crate::core::UploadText;
 use crate::policies::upload_text;
-use crate::{doctor, status};
+use crate::{capture, doctor, status};
 
 /// Entries of a map that one answer shows.
 const SHOWN: usize = 10_000;
@@ -109,6 +109,10 @@ impl Handler for Agent {
     async fn monitor(&self, filter: MonitorFilter) -> Answer<RecordStream> {
         let records: RecordStream = Box::pin(self.0.hub.listen(filter));
         std::future::ready(Ok(records)).await
+    }
+
+    async fn capture(&self, request: CaptureRequest) -> Answer<CaptureStream> {
+        capture::capture(self, request).await
     }
 
     async fn ipam(&self) -> Answer<IpamReply> {

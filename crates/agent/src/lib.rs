@@ -7,6 +7,7 @@
 mod agent;
 mod background;
 mod capabilities;
+mod capture;
 mod core;
 mod doctor;
 mod endpoints;

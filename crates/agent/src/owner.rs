@@ -241,6 +241,15 @@ impl OwnerHandle {
         answer.await.map_err(|_| AgentError::Stopping)
     }
 
+    /// Runs `act` when its turn comes; nobody waits for it. Without an owner there is nothing to act on.
+    pub(crate) fn tell(&self, act: impl FnOnce(&mut Owner) + Send + 'static) {
+        let job: Job = Box::new(move |owner| {
+            act(owner);
+            Box::new(|_| ())
+        });
+        drop(self.jobs.send(Message::Job(job)));
+    }
+
     /// From now on the kernel follows the core: everything that was saved is known to it.
     pub(crate) async fn go_live(&self) -> Result<Synced, AgentError> {
         self.ask(|owner| owner.live = true).await?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::v1::{
-    Attachment, ConfigReply, CtEntry, CtFlushReply, CtQuery, DoctorReply, Endpoint, EndpointCreate, ErrorBody,
+    Attachment, CaptureRecord, CaptureRequest, ConfigReply, CtEntry, CtFlushReply, CtQuery, DoctorReply, Endpoint, EndpointCreate, ErrorBody,
     ErrorCode, ExplainQuery, ExplainReply, Identity, IpamReply, LabelsUpdate, MapContents, MapInfo, MonitorFilter,
     MonitorRecord, NamespaceUpdate, Policy, PolicyApplyReply, PolicyRef, PolicySet, PolicyUpload, RemovedReply,
     SimulateReply, SimulateRequest, StatusReply, ValidateReply,
@@ -60,8 +60,10 @@ pub struct Client {
     socket: PathBuf,
 }
 
-/// Records of a monitor stream, in order; ends when the agent closes it.
-pub type Records = std::pin::Pin<Box<dyn Stream<Item = Result<MonitorRecord, ClientError>> + Send>>;
+/// Records of a stream, in order; ends when the agent closes it.
+pub type RecordsOf<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, ClientError>> + Send>>;
+/// Records of a monitor.
+pub type Records = RecordsOf<MonitorRecord>;
 
 impl Client {
     /// Nothing is sent yet. `timeout` holds for each call but streams.
@@ -195,16 +197,29 @@ impl Client {
 
     /// Events from now on (and recorded ones, as the filter asks).
     pub async fn monitor(&self, filter: &MonitorFilter) -> Result<Records, ClientError> {
-        let response = self.send_unlimited(self.request(Method::GET, "/v1/monitor").query(filter)).await?;
-        let lines = Lines { body: response.bytes_stream().boxed(), buffer: Vec::new() };
+        self.stream(self.request(Method::GET, "/v1/monitor").query(filter)).await
+    }
+
+    /// Copies of packets, from now until the stream is dropped.
+    pub async fn capture(&self, request: &CaptureRequest) -> Result<RecordsOf<CaptureRecord>, ClientError> {
+        self.stream(self.request(Method::POST, "/v1/capture").json(request)).await
+    }
+
+    // === plumbing ===
+
+    async fn stream<T>(&self, request: RequestBuilder) -> Result<RecordsOf<T>, ClientError>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+    {
+        let response = self.send_unlimited(request).await?;
+        let path = response.url().path().to_owned();
+        let lines = Lines { body: response.bytes_stream().boxed(), buffer: Vec::new(), path };
         let records = stream::unfold(lines, |mut lines| async move {
             let record = lines.next_record().await?;
             Some((record, lines))
         });
         Ok(Box::pin(records))
     }
-
-    // === plumbing ===
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("http://nexin{path}"))
@@ -267,6 +282,7 @@ fn segment(text: &str) -> String {
 struct Lines<B> {
     body: B,
     buffer: Vec<u8>,
+    path: String,
 }
 
 impl<B, C> Lines<B>
@@ -281,7 +297,7 @@ where
                 if line.trim_ascii().is_empty() {
                     continue;
                 }
-                let malformed = |reason| ClientError::Malformed { path: "/v1/monitor".to_owned(), reason };
+                let malformed = |reason| ClientError::Malformed { path: self.path.clone(), reason };
                 return Some(serde_json::from_slice(&line).map_err(malformed));
             }
             match self.body.next().await? {

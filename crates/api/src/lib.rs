@@ -9,7 +9,7 @@ pub mod otlp;
 pub mod server;
 pub mod v1;
 
-pub use client::{Client, ClientError, Records};
+pub use client::{Client, ClientError, Records, RecordsOf};
 
 /// Where the agent listens when no setting says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/nexin/nexin.sock";

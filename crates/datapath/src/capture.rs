@@ -111,18 +111,10 @@ fn put(ip: IpAddr, into: &mut [u8; 16]) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CaptureId(u32);
 
-/// A copy of a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PacketCopy<'a> {
-    pub header: Captured,
-    /// The packet's first bytes.
-    pub bytes: &'a [u8],
-}
-
-impl PacketCopy<'_> {
-    /// It was chosen by this capture.
-    pub fn belongs_to(&self, capture: CaptureId) -> bool {
-        self.header.filters & 1 << capture.0 != 0
+impl CaptureId {
+    /// The packet was chosen by this capture.
+    pub fn chose(self, header: &Captured) -> bool {
+        header.filters & 1 << self.0 != 0
     }
 }
 
@@ -133,12 +125,12 @@ pub struct Copies {
 }
 
 impl Copies {
-    /// Hands at most `limit` copies to `each`, oldest first. Returns how many there were.
-    pub fn read(&mut self, limit: usize, mut each: impl FnMut(PacketCopy<'_>)) -> usize {
+    /// Hands at most `limit` copies to `each`, oldest first: header, and the packet's first bytes. Returns how many there were.
+    pub fn read(&mut self, limit: usize, mut each: impl FnMut(Captured, &[u8])) -> usize {
         self.ring.drain_bytes(limit, |record| {
             let Ok((header, rest)) = Captured::read_from_prefix(record) else { return };
             let bytes = &rest[..rest.len().min(header.bytes as usize)];
-            each(PacketCopy { header, bytes });
+            each(header, bytes);
         })
     }
 

@@ -32,7 +32,7 @@ use nexin_bpf::clock::Jiffies;
 use nexin_bpf::{Loaded, bpffs};
 
 pub use apply::ApplyReport;
-pub use capture::{CaptureId, Copies, PacketCopy, PacketFilter, PacketSide};
+pub use capture::{CaptureId, Copies, PacketFilter, PacketSide};
 pub use ct::{Flow, FlowFilter, FlowState, Protocol};
 pub use desired::{Desired, DeviceSpec, EndpointSpec};
 pub use dump::{KernelPolicy, MapEntry, MapUse};

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use futures_util::Stream;
 
 use crate::v1::{
-    Attachment, ConfigReply, CtEntry, CtFlushReply, CtQuery, DoctorReply, Endpoint, EndpointCreate, ErrorBody,
+    Attachment, CaptureRecord, CaptureRequest, ConfigReply, CtEntry, CtFlushReply, CtQuery, DoctorReply, Endpoint, EndpointCreate, ErrorBody,
     ExplainQuery, ExplainReply, Identity, IpamReply, LabelsUpdate, MapContents, MapInfo, MonitorFilter, MonitorRecord,
     NamespaceUpdate, Policy, PolicyApplyReply, PolicyRef, PolicySet, PolicyUpload, RemovedReply, SimulateReply,
     SimulateRequest, StatusReply, ValidateReply,
@@ -17,6 +17,9 @@ pub type Answer<T> = Result<T, ErrorBody>;
 
 /// Records of one monitor client, until it leaves or the agent stops.
 pub type RecordStream = Pin<Box<dyn Stream<Item = MonitorRecord> + Send>>;
+
+/// Packets of one capture, until its client leaves or the agent stops.
+pub type CaptureStream = Pin<Box<dyn Stream<Item = CaptureRecord> + Send>>;
 
 /// Answers requests whose form was checked. One method a route; the agent implements it, and the tests of this crate do.
 pub trait Handler: Clone + Send + Sync + 'static {
@@ -47,6 +50,7 @@ pub trait Handler: Clone + Send + Sync + 'static {
     fn explain(&self, query: ExplainQuery) -> impl Future<Output = Answer<ExplainReply>> + Send;
     fn simulate(&self, request: SimulateRequest) -> impl Future<Output = Answer<SimulateReply>> + Send;
     fn monitor(&self, filter: MonitorFilter) -> impl Future<Output = Answer<RecordStream>> + Send;
+    fn capture(&self, request: CaptureRequest) -> impl Future<Output = Answer<CaptureStream>> + Send;
     fn ipam(&self) -> impl Future<Output = Answer<IpamReply>> + Send;
     fn maps(&self) -> impl Future<Output = Answer<Vec<MapInfo>>> + Send;
     fn map(&self, name: String) -> impl Future<Output = Answer<MapContents>> + Send;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::get;
-pub use handler::{Answer, Handler, RecordStream};
+pub use handler::{Answer, CaptureStream, Handler, RecordStream};
 use nexin_runtime::tasks::CancellationToken;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 

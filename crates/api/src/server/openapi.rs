@@ -75,6 +75,7 @@ operations! {
     Post "/v1/policies/simulate" "simulate" (none, One("SimulateRequest")) -> One("SimulateReply"), "Which current and recorded flows a change would turn";
     Delete "/v1/policies/{kind}/{namespace}/{name}" "deletePolicy" (none, Nothing) -> Nothing, "Take a document out of force; namespace - for cluster-wide kinds";
     Get "/v1/monitor" "monitor" (query::<v1::MonitorFilter>, Nothing) -> Lines("MonitorRecord"), "Events as they happen";
+    Post "/v1/capture" "capture" (none, One("CaptureRequest")) -> Lines("CaptureRecord"), "Copies of chosen packets as they pass or are dropped";
     Get "/v1/ipam" "ipam" (none, Nothing) -> One("IpamReply"), "Address pools and who has what";
     Get "/v1/maps" "maps" (none, Nothing) -> Many("MapInfo"), "Kernel maps";
     Get "/v1/maps/{name}" "map" (none, Nothing) -> One("MapContents"), "Contents of a kernel map";
@@ -109,6 +110,8 @@ operations! {
         v1::SimulateRequest,
         v1::SimulateReply,
         v1::MonitorRecord,
+        v1::CaptureRequest,
+        v1::CaptureRecord,
         v1::IpamReply,
         v1::MapInfo,
         v1::MapContents,

@@ -8,9 +8,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use nexin_runtime::settings::nearest;
 use nexin_runtime::tasks::CancellationToken;
+use serde::Serialize;
 
 use super::extract::{Body, Params, Segments, Text, reply};
 use super::handler::Handler;
@@ -35,6 +36,7 @@ pub(super) fn router<H: Handler>(handler: H, stop: CancellationToken) -> Router 
         .merge(policy_routes::<H>())
         .route("/v1/identities", get(async |State(c): Ctx<H>| reply(c.handler.identities().await)))
         .route("/v1/monitor", get(monitor::<H>))
+        .route("/v1/capture", post(capture::<H>))
         .route("/v1/ipam", get(async |State(c): Ctx<H>| reply(c.handler.ipam().await)))
         .route("/v1/maps", get(async |State(c): Ctx<H>| reply(c.handler.maps().await)))
         .route("/v1/maps/{name}", get(async |State(c): Ctx<H>, Segments(name)| reply(c.handler.map(name).await)))
@@ -124,14 +126,31 @@ async fn monitor<H: Handler>(
     State(context): State<Context<H>>,
     Params(filter): Params<crate::v1::MonitorFilter>,
 ) -> Response {
-    let records = match context.handler.monitor(filter).await {
+    lines(context.handler.monitor(filter).await, context.stop)
+}
+
+async fn capture<H: Handler>(
+    State(context): State<Context<H>>,
+    Body(request): Body<crate::v1::CaptureRequest>,
+) -> Response {
+    lines(context.handler.capture(request).await, context.stop)
+}
+
+/// One object a line, until the agent stops.
+fn lines<T: Serialize>(
+    records: Result<impl Stream<Item = T> + Send + 'static, ErrorBody>,
+    stop: CancellationToken,
+) -> Response {
+    let records = match records {
         Ok(records) => records,
         Err(error) => return error.into_response(),
     };
-    let lines = records.take_until(context.stop.cancelled_owned()).filter_map(|record| async move {
-        let mut line = serde_json::to_vec(&record).ok()?;
-        line.push(b'\n');
-        Some(Ok::<_, Infallible>(line))
+    let lines = records.take_until(stop.cancelled_owned()).filter_map(|record| {
+        let line = serde_json::to_vec(&record).ok().map(|mut line| {
+            line.push(b'\n');
+            Ok::<_, Infallible>(line)
+        });
+        std::future::ready(line)
     });
     ([(header::CONTENT_TYPE, "application/x-ndjson")], HttpBody::from_stream(lines)).into_response()
 }

@@ -59,32 +59,14 @@ fn flow(port: u16) -> FlowEvent {
         endpoint: None,
         workload: Some("shop/web".into()),
     };
+    let ends = [party([10, 0, 0, 7], 40_000), party([10, 0, 0, 8], port)];
     FlowEvent {
-        time: Timestamp(5),
-        event: EventType::Drop,
-        source: party([10, 0, 0, 7], 40_000),
-        destination: party([10, 0, 0, 8], port),
-        protocol: Protocol::Tcp,
-        tcp_flags: "S".into(),
-        icmp: None,
-        direction: Direction::Ingress,
         verdict: Some(Verdict::DefaultDeny),
         reason_code: Some(133),
         reason: Some("POLICY_DENIED".into()),
-        explanation: None,
-        rule: None,
-        isolated_by: Vec::new(),
-        shadow_verdict: None,
-        shadow_rule: None,
-        observation: None,
         is_reply: Some(false),
-        closed: false,
-        ifindex: 7,
-        length: 74,
-        forward: None,
-        reverse: None,
-        masqueraded_as: None,
         kernel_source: "policy.rs:1".into(),
+        ..FlowEvent::new(Timestamp(5), EventType::Drop, ends, Protocol::Tcp, Direction::Ingress)
     }
 }
 
@@ -148,6 +130,16 @@ impl Handler for Echo {
         let flows = stream::iter((1..=3).map(flow)).filter(move |flow| std::future::ready(filter.matches(flow)));
         let flows = flows.map(|flow| MonitorRecord::Flow(Box::new(flow)));
         Ok(Box::pin(flows.chain(stream::pending())))
+    }
+    async fn capture(&self, request: CaptureRequest) -> Answer<CaptureStream> {
+        let packet = |filter: CaptureFilter| CapturedPacket {
+            event: flow(filter.source.ports.map_or(0, |ports| ports.first)),
+            length: request.snap,
+            ethernet: true,
+            data: "AAE=".into(),
+        };
+        let packets = request.filters.into_iter().map(packet).map(Box::new).map(CaptureRecord::Packet);
+        Ok(Box::pin(stream::iter(packets.collect::<Vec<_>>())))
     }
     async fn ipam(&self) -> Answer<IpamReply> {
         no("ipam")
@@ -314,6 +306,20 @@ async fn a_living_agent_keeps_its_socket_and_a_dead_ones_is_replaced() {
     let again = ControlSocket::bind(&server.socket).await.unwrap();
     let mode = std::fs::metadata(&again.path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
+}
+
+#[tokio::test]
+async fn captures_are_asked_for_and_streamed() {
+    let server = start().await;
+    let ports = "8000-8080".parse().ok();
+    let source = CaptureSide { prefix: "10.0.0.0/8".parse().ok(), ports, ..CaptureSide::default() };
+    let filters = vec![CaptureFilter { source, ..CaptureFilter::default() }];
+    let request = CaptureRequest { filters, ..CaptureRequest::default() };
+    let mut records = server.client.capture(&request).await.unwrap();
+    let Some(Ok(CaptureRecord::Packet(packet))) = records.next().await else { panic!("a packet") };
+    assert_eq!((packet.event.destination.port, packet.length), (8000, 256));
+    let (status, error) = raw(&server.socket, "POST", "/v1/capture", "{\"filter\": []}").await;
+    assert_eq!(status, 400, "{error}");
 }
 
 #[tokio::test]

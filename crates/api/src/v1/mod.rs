@@ -1,5 +1,6 @@
 //! Request and response bodies of `/v1`. Plain data: requests refuse unknown fields, responses may grow new ones.
 
+mod capture;
 mod config;
 mod doctor;
 mod endpoint;
@@ -18,6 +19,7 @@ mod simulate;
 mod status;
 mod time;
 
+pub use capture::{CaptureFilter, CaptureRecord, CaptureRequest, CaptureSide, CapturedPacket};
 pub use config::{ConfigReply, SettingOrigin, SettingValue};
 pub use doctor::{Check, CheckArea, CheckState, DoctorReply};
 pub use endpoint::{

@@ -39,14 +39,30 @@ pub(crate) enum Outcome {
 /// Labels of the collector of connections. A walk goes over both families and all protocols at once.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct WalkLabel {
-    family: &'static str,
-    protocol: &'static str,
-    status: &'static str,
+    family: Every,
+    protocol: Every,
+    status: Walk,
+}
+
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, prometheus_client::encoding::EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "the variants' names are the label's values")]
+enum Every {
+    all,
+}
+
+/// What became of a walk, and of the entries it saw.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, prometheus_client::encoding::EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "the variants' names are the label's values")]
+enum Walk {
+    completed,
+    uncompleted,
+    alive,
+    deleted,
 }
 
 impl WalkLabel {
-    const fn of(status: &'static str) -> Self {
-        Self { family: "all", protocol: "all", status }
+    const fn of(status: Walk) -> Self {
+        Self { family: Every::all, protocol: Every::all, status }
     }
 }
 
@@ -150,17 +166,17 @@ impl Counters {
     /// A part of a walk over connections. What is alive and what was removed is known of the last one.
     pub(crate) fn collected(&self, alive: usize, removed: usize, elapsed: Duration, complete: bool) {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.walked.get_or_create(&WalkLabel::of("alive")).set(count(alive));
-        self.walked.get_or_create(&WalkLabel::of("deleted")).set(count(removed));
+        self.walked.get_or_create(&WalkLabel::of(Walk::alive)).set(count(alive));
+        self.walked.get_or_create(&WalkLabel::of(Walk::deleted)).set(count(removed));
         self.walk_seconds.0.observe(elapsed.as_secs_f64());
         if complete {
-            self.walks.get_or_create(&WalkLabel::of("completed")).inc();
+            self.walks.get_or_create(&WalkLabel::of(Walk::completed)).inc();
         }
     }
 
     /// A walk that could not go on.
     pub(crate) fn uncollected(&self) {
-        self.walks.get_or_create(&WalkLabel::of("uncompleted")).inc();
+        self.walks.get_or_create(&WalkLabel::of(Walk::uncompleted)).inc();
     }
 }
 

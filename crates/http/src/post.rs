@@ -60,15 +60,15 @@ impl Poster {
     pub async fn post(
         &mut self,
         path: &str,
-        content_type: &'static str,
+        media: &'static str,
         headers: &[(String, String)],
         body: Bytes,
         limit: Duration,
     ) -> Result<PostReply, PostError> {
         let work = async {
             let kept = self.open.is_some();
-            match self.once(path, content_type, headers, body.clone()).await {
-                Err(PostError::Broken { .. }) if kept => self.once(path, content_type, headers, body).await,
+            match self.once(path, media, headers, body.clone()).await {
+                Err(PostError::Broken { .. }) if kept => self.once(path, media, headers, body).await,
                 answer => answer,
             }
         };
@@ -82,11 +82,11 @@ impl Poster {
     async fn once(
         &mut self,
         path: &str,
-        content_type: &'static str,
+        media: &'static str,
         headers: &[(String, String)],
         body: Bytes,
     ) -> Result<PostReply, PostError> {
-        let request = request(self.connector.target(), path, content_type, headers, body)?;
+        let request = request(self.connector.target(), path, media, headers, body)?;
         let target = self.connector.target().clone();
         let broken = |source| PostError::Broken { target: target.clone(), source };
         let (mut sender, mut conversation) = match self.open.take() {
@@ -121,7 +121,7 @@ impl Poster {
 fn request(
     target: &Target,
     path: &str,
-    content_type: &'static str,
+    media: &'static str,
     headers: &[(String, String)],
     body: Bytes,
 ) -> Result<Request<Full<Bytes>>, PostError> {
@@ -130,7 +130,7 @@ fn request(
         Target::Tcp { .. } => target.to_string(),
     };
     let unsendable = || PostError::Request(path.to_owned());
-    let mut request = Request::post(path).header(HOST, host).header(CONTENT_TYPE, content_type);
+    let mut request = Request::post(path).header(HOST, host).header(CONTENT_TYPE, media);
     for (name, value) in headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unsendable())?;
         let mut value = HeaderValue::from_str(value).map_err(|_| unsendable())?;

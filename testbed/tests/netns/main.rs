@@ -18,6 +18,7 @@ mod restart;
 mod run;
 mod runtimes;
 mod settings;
+mod sinks;
 mod smoke;
 mod two_agents;
 mod workloads;

@@ -39,7 +39,7 @@ impl Identifier {
 
     fn parse(text: &str) -> Result<Self, ContextError> {
         let known = Self::ALL.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
-        known.map(|(_, identifier)| *identifier).ok_or_else(|| ContextError::UnknownContext(text.to_owned()))
+        known.map(|(_, identifier)| *identifier).ok_or_else(|| ContextError::Identifier(text.to_owned()))
     }
 
     /// As the status line has it, which for pod names is a number.
@@ -154,7 +154,7 @@ pub(crate) struct Context {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ContextError {
     #[error("unknown context '{0}'")]
-    UnknownContext(String),
+    Identifier(String),
     #[error("invalid labelsContext value: {0}")]
     InvalidLabel(String),
 }

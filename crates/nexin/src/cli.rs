@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    agent, bugtool, completion, ct, endpoint, identity, ipam, lab, map, monitor, policy, relay, run, status,
+    agent, bugtool, capture, completion, ct, endpoint, flows, identity, ipam, lab, map, monitor, observe, policy,
+    relay, run, status,
 };
 use crate::output::Format;
 
@@ -69,6 +70,15 @@ pub(crate) enum Verb {
     Monitor(monitor::Monitor),
     /// Answer Hubble's API for many nodes at one address
     Relay(relay::Relay),
+    /// Flows: who talks to whom, what was dropped and why. Flags and outputs are those of `hubble observe`
+    Observe(observe::Words),
+    /// Recordings of flows: make them, print them, turn them into policies
+    #[command(subcommand)]
+    Flows(flows::Flows),
+    /// Packets of chosen flows as pcapng, each with what was decided about it and why
+    Capture(capture::Capture),
+    /// Hubble's command, as the official one answers; a link named `hubble` to this program does the same
+    Hubble(observe::Words),
     /// Run a command as a workload of its own: network namespace, labels, policy
     Run(run::Run),
     /// The watcher of a `run`

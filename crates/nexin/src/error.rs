@@ -30,6 +30,8 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Lab(#[from] nexin_lab::Error),
     #[error(transparent)]
+    Observe(#[from] nexin_observe::Error),
+    #[error(transparent)]
     Settings(#[from] nexin_runtime::settings::SettingsError),
     #[error(transparent)]
     Daemon(#[from] nexin_agent::AgentError),

@@ -12,16 +12,24 @@ use clap::Parser;
 
 use cli::{Cli, Verb};
 use commands::{
-    Context, agent, bugtool, completion, ct, endpoint, identity, ipam, lab, map, monitor, policy, relay, run, status,
+    Context, agent, bugtool, capture, completion, ct, endpoint, flows, identity, ipam, lab, map, monitor, observe,
+    policy, relay, run, status,
 };
 use error::{CliError, Result};
 use output::{Format, Out, Paint, Style};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let style = Style::new(!cli.global.no_color && std::io::stderr().is_terminal());
-    let format = cli.global.output;
-    match dispatch(cli) {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let terminal = std::io::stderr().is_terminal();
+    let (format, style, done) = match observe::meant(&arguments) {
+        // Its flags, help texts and errors are its own.
+        Some((house, words)) => (Format::Table, Style::new(terminal), at_once(observe::run(house, words))),
+        None => {
+            let cli = Cli::parse();
+            (cli.global.output, Style::new(!cli.global.no_color && terminal), dispatch(cli))
+        }
+    };
+    match done {
         Ok(code) => code,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
@@ -42,6 +50,13 @@ fn complaint(error: &CliError, format: Format, style: Style) -> String {
     text
 }
 
+/// Runs a command to its end on a runtime of one thread.
+fn at_once(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| CliError::system("start the runtime", source))?;
+    runtime.block_on(command)
+}
+
 fn dispatch(cli: Cli) -> Result<ExitCode> {
     let context = Context { out: Out::new(cli.global.output, cli.global.no_color), socket: cli.global.socket };
     if let Verb::Agent(args) = &cli.verb {
@@ -51,9 +66,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
     if let Verb::Relay(args) = &cli.verb {
         return relay::relay(&context, args);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| CliError::system("start the runtime", source))?;
-    runtime.block_on(verb(&context, &cli.verb))
+    at_once(verb(&context, &cli.verb))
 }
 
 async fn verb(context: &Context, verb: &Verb) -> Result<ExitCode> {
@@ -66,6 +79,10 @@ async fn verb(context: &Context, verb: &Verb) -> Result<ExitCode> {
         Verb::Run(args) => return run::run(context, args).await,
         Verb::RunReaper(args) => return run::reaper::reap(context.socket.clone(), args).await,
         Verb::Lab(args) => return lab::lab(context, args).await,
+        Verb::Observe(words) => return observe::observe(words).await,
+        Verb::Flows(verb) => return flows::flows(verb).await,
+        Verb::Capture(args) => return capture::capture(context, args).await,
+        Verb::Hubble(words) => return observe::hubble(words).await,
         Verb::Endpoint(args) => endpoint::endpoint(context, args).await?,
         Verb::Identity(args) => identity::identity(context, args).await?,
         Verb::Ipam(args) => ipam::ipam(context, args).await?,

@@ -1,6 +1,7 @@
 //! Why a command failed. The text is what people see.
 
 use std::io;
+use std::net::SocketAddr;
 
 use nexin_api::hubble::{Code, Refusal};
 use nexin_hubble::json::ReadError;
@@ -53,7 +54,18 @@ impl Error {
 
 /// As Go's gRPC writes a status.
 fn remote(refusal: &Refusal) -> String {
-    format!("rpc error: code = {} desc = {}", refusal.code_name(), refusal.message)
+    let message = dialing(&refusal.message).unwrap_or_else(|| refusal.message.clone());
+    format!("rpc error: code = {} desc = {message}", refusal.code_name())
+}
+
+/// A server that was not reached, in Go's words.
+fn dialing(message: &str) -> Option<String> {
+    let (target, why) = message.strip_prefix("cannot connect to ")?.rsplit_once(": ")?;
+    let network = if target.parse::<SocketAddr>().is_ok() { "tcp" } else { "unix" };
+    let why = why.split(" (os error").next().unwrap_or(why).to_lowercase();
+    Some(format!(
+        "connection error: desc = \"transport: Error while dialing: dial {network} {target}: connect: {why}\""
+    ))
 }
 
 /// Streams say the bare message where the server gave no code: so filters are refused.
@@ -67,5 +79,24 @@ fn reason(error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         io::ErrorKind::IsADirectory => "is a directory".to_owned(),
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_there_in_the_words_that_scripts_know() {
+        let told = |message: &str| Error::Remote(Refusal::unavailable(message)).to_string();
+        assert_eq!(
+            told("cannot connect to 127.0.0.1:4245: Connection refused (os error 111)"),
+            "rpc error: code = Unavailable desc = connection error: desc = \"transport: Error while dialing: dial tcp 127.0.0.1:4245: connect: connection refused\""
+        );
+        assert!(
+            told("cannot connect to h.sock: No such file or directory (os error 2)")
+                .contains("dial unix h.sock: connect: no such file")
+        );
+        assert_eq!(told("busy"), "rpc error: code = Unavailable desc = busy");
     }
 }

@@ -25,7 +25,7 @@ use std::io::{Read, Write};
 use prost_types::Timestamp;
 
 pub use error::Error;
-pub use selection::Selection;
+pub use selection::{Selection, filters};
 pub use settings::Environment;
 
 /// One run of the command.

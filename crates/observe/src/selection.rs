@@ -1,10 +1,11 @@
 //! Flows that other commands choose with the flags of `observe`: to record them, to capture their packets.
 
 use nexin_api::hubble::Client;
+use nexin_hubble::flow::FlowFilter;
 use nexin_hubble::observer::GetFlowsRequest;
 use prost_types::Timestamp;
 
-use crate::command::{Path, find};
+use crate::command::find;
 use crate::flags::Parsed;
 use crate::settings::{Environment, Settings};
 use crate::verbs::observe::request;
@@ -22,20 +23,31 @@ pub struct Selection {
     pub open_ended: bool,
 }
 
+/// What filter flags mean: filters that allow, and filters that deny.
+pub fn filters(flags: &[String]) -> Result<(Vec<FlowFilter>, Vec<FlowFilter>), Error> {
+    Ok(parse(flags)?.filters.build())
+}
+
+/// Flags of `observe`, and nothing else.
+fn parse(flags: &[String]) -> Result<Parsed, Error> {
+    let words: Vec<String> = std::iter::once("observe".to_owned()).chain(flags.iter().cloned()).collect();
+    let (path, rest) = find(&words).map_err(Error::Usage)?;
+    let (parsed, result) = Parsed::read(&path.flags(), &rest);
+    result?;
+    if let Some(word) = parsed.arguments.first() {
+        return Err(Error::Usage(format!("{word:?} is no flag of `nexin observe`, whose flags choose flows here")));
+    }
+    if parsed.filters.dangling_not() {
+        return Err(Error::usage("trailing --not found in the arguments"));
+    }
+    Ok(parsed)
+}
+
 impl Selection {
     /// Reads flags of `observe`. Those about printing are understood and mean nothing; a field mask is refused, since a
     /// recording holds whole flows.
     pub fn read(flags: &[String], environment: &Environment, now: Timestamp) -> Result<Self, Error> {
-        let words: Vec<String> = std::iter::once("observe".to_owned()).chain(flags.iter().cloned()).collect();
-        let (path, rest): (Path, _) = find(&words).map_err(Error::Usage)?;
-        let (parsed, result) = Parsed::read(&path.flags(), &rest);
-        result?;
-        if let Some(word) = parsed.arguments.first() {
-            return Err(Error::Usage(format!("{word:?} is no flag of `nexin observe`, whose flags choose flows here")));
-        }
-        if parsed.filters.dangling_not() {
-            return Err(Error::usage("trailing --not found in the arguments"));
-        }
+        let parsed = parse(flags)?;
         for flag in ["field-mask", "input-file"] {
             if parsed.is_set(flag) {
                 return Err(Error::Usage(format!("--{flag} cannot stand here: whole flows of a server are taken")));

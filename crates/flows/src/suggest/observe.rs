@@ -106,7 +106,8 @@ fn port(flow: &Flow) -> Option<Port> {
 
 fn ends(flow: &Flow) -> Option<(Peer, Peer)> {
     let ip = flow.ip.as_ref()?;
-    let source = peer(flow.source.as_ref()?, &ip.source, &flow.source_names)?;
+    // Rules can name whom to call, not who calls.
+    let source = peer(flow.source.as_ref()?, &ip.source, &[])?;
     let destination = peer(flow.destination.as_ref()?, &ip.destination, &flow.destination_names)?;
     Some((source, destination))
 }

@@ -2,14 +2,17 @@
 
 pub(crate) mod agent;
 pub(crate) mod bugtool;
+pub(crate) mod capture;
 pub(crate) mod completion;
 pub(crate) mod ct;
 pub(crate) mod endpoint;
+pub(crate) mod flows;
 pub(crate) mod identity;
 pub(crate) mod ipam;
 pub(crate) mod lab;
 pub(crate) mod map;
 pub(crate) mod monitor;
+pub(crate) mod observe;
 pub(crate) mod policy;
 pub(crate) mod relay;
 pub(crate) mod run;

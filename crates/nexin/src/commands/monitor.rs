@@ -85,7 +85,7 @@ pub(crate) async fn monitor(context: &Context, args: &Monitor) -> Result<()> {
 }
 
 /// One line an event: time, what, who to whom, and why.
-fn line(event: &FlowEvent, verbose: bool, style: Style) -> String {
+pub(crate) fn line(event: &FlowEvent, verbose: bool, style: Style) -> String {
     let time = event.time.to_string();
     let clock = time.get(11..23).unwrap_or(&time);
     let mut text = format!(

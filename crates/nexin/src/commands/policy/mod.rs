@@ -5,6 +5,7 @@ mod explain;
 mod files;
 mod get;
 mod offline;
+mod recorded;
 mod simulate;
 mod test;
 mod validate;

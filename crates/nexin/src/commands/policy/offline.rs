@@ -9,7 +9,7 @@ use nexin_api::v1::{self, ExplainQuery, ExplainReply, PeerRef, PolicyRef, PortPr
 use nexin_policy::cases::{self, Case, World};
 use nexin_policy::explain::{Explanation, FlowAnswer};
 use nexin_policy::input;
-use nexin_policy::rule::LowerOptions;
+use nexin_policy::rule::{Document, LowerOptions};
 use nexin_policy::simulate::{Change, Flow, FlowChange, simulate as compare};
 use nexin_runtime::settings::nearest;
 
@@ -191,14 +191,19 @@ pub(super) fn simulate(file: &Path, case: Option<&str>, imagined: &Imagined<'_>)
 }
 
 fn change(imagined: &Imagined<'_>) -> Result<Change> {
-    let mut change = Change { apply: Vec::new(), remove: imagined.delete.iter().map(document_key).collect() };
+    Ok(Change { apply: documents(imagined)?, remove: imagined.delete.iter().map(document_key).collect() })
+}
+
+/// What would be applied.
+pub(super) fn documents(imagined: &Imagined<'_>) -> Result<Vec<Document>> {
+    let mut all = Vec::new();
     for file in imagined.files {
         let (documents, said) =
             input::load(&file.text, &file.name, input::Strictness::Strict, &LowerOptions::default());
         say(&said, |_| &file.text, &file.name, "nothing was simulated")?;
-        change.apply.extend(documents);
+        all.extend(documents);
     }
-    Ok(change)
+    Ok(all)
 }
 
 /// Warnings are shown, with their lines out of `source`.
@@ -218,11 +223,11 @@ fn say<'a>(found: &[input::Diagnostic], source: impl Fn(&str) -> &'a str, file: 
     Err(CliError::Mistakes { what: format!("{file} has mistakes"), next: next.to_owned(), places, shown })
 }
 
-fn verdict(answer: &FlowAnswer) -> v1::Verdict {
+pub(super) fn verdict(answer: &FlowAnswer) -> v1::Verdict {
     combined(answer.egress.decision, answer.ingress.decision, false)
 }
 
-fn deciding(side: &Explanation) -> Option<v1::RuleRef> {
+pub(super) fn deciding(side: &Explanation) -> Option<v1::RuleRef> {
     let rule = side.rules.iter().find(|rule| rule.part == nexin_policy::explain::Part::Decides)?;
     Some(rule_ref(rule.rule, &rule.origin))
 }

@@ -9,7 +9,7 @@ use nexin_api::v1::{FlowChange, PolicyKind, PolicyRef, SimulateReply, SimulateRe
 
 use super::super::Context;
 use super::super::monitor::{verdict_name, verdict_paint};
-use super::{files, offline, validate};
+use super::{files, offline, recorded, validate};
 use crate::error::{CliError, Result};
 use crate::output::{Cell, Paint, Style, Table};
 
@@ -30,6 +30,9 @@ pub(crate) struct Simulate {
     /// Ask this case file (its expected rows are the flows) instead of the agent
     #[arg(long, value_name = "FILE")]
     offline: Option<PathBuf>,
+    /// Ask this recording of flows (`nexin flows record`, `hubble observe -o jsonpb`), beside what happened to them
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["offline", "delete"])]
+    recording: Option<PathBuf>,
     /// The case, where the file has several
     #[arg(long, value_name = "NAME", requires = "offline")]
     case: Option<String>,
@@ -54,6 +57,11 @@ fn reference(text: &str) -> std::result::Result<PolicyRef, ReferenceError> {
 
 pub(crate) async fn simulate(context: &Context, args: &Simulate) -> Result<ExitCode> {
     let files = files::read(&args.files)?;
+    if let Some(recording) = &args.recording {
+        let reply = recorded::simulate(recording, &offline::Imagined { files: &files, delete: &[], all: args.all })?;
+        context.out.show(&reply, |style| render(&reply, style))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(cases) = &args.offline {
         let imagined = offline::Imagined { files: &files, delete: &args.delete, all: args.all };
         let reply = offline::simulate(cases, args.case.as_deref(), &imagined)?;

@@ -1,6 +1,7 @@
 //! Writes the JSON code of every message from its descriptor, so that no field can be forgotten. What is common to all
 //! messages (text, numbers, times) is in `src/json`; here are only names, numbers and types.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use prost_types::DescriptorProto;
@@ -79,14 +80,7 @@ fn reader(out: &mut String, full: &str, message: &DescriptorProto, fields: &[Fie
     writeln!(out, "impl Read for {} {{", path(full))?;
     let oneofs: Vec<String> = message.oneof_decl.iter().map(|oneof| format!("\"{full}.{}\"", oneof.name())).collect();
     writeln!(out, "    const ONEOFS: &'static [&'static str] = &[{}];", oneofs.join(", "))?;
-    writeln!(out, "    fn slot(name: &str) -> Option<Slot> {{\n        Some(match name {{")?;
-    for (index, field) in fields.iter().enumerate() {
-        let (name, json) = (field.proto.name(), json_name(field.proto));
-        let pattern = if name == json { format!("\"{name}\"") } else { format!("\"{name}\" | \"{json}\"") };
-        let oneof = field.variant.as_ref().map_or("None".to_owned(), |(_, number)| format!("Some({number})"));
-        writeln!(out, "            {pattern} => Slot {{ field: {index}, oneof: {oneof} }},")?;
-    }
-    writeln!(out, "            _ => return None,\n        }})\n    }}")?;
+    slots(out, fields)?;
     let reader = if fields.is_empty() { "_r" } else { "r" };
     writeln!(out, "    fn read_field(&mut self, field: u8, {reader}: &mut Reader<'_>) -> Result<(), ReadError> {{")?;
     writeln!(out, "        match field {{")?;
@@ -105,6 +99,29 @@ fn reader(out: &mut String, full: &str, message: &DescriptorProto, fields: &[Fie
         writeln!(out, "            {index} => {{ {set}; }}")?;
     }
     writeln!(out, "            _ => {{}}\n        }}\n        Ok(())\n    }}\n}}\n")
+}
+
+/// Names are told apart by their length first: comparing with dozens of names one by one is what reading would spend its time on.
+fn slots(out: &mut String, fields: &[Field<'_>]) -> std::fmt::Result {
+    let mut by_length: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for (index, field) in fields.iter().enumerate() {
+        let oneof = field.variant.as_ref().map_or("None".to_owned(), |(_, number)| format!("Some({number})"));
+        let mut names = vec![field.proto.name().to_owned(), json_name(field.proto)];
+        names.dedup();
+        for name in names {
+            let arm = format!("\"{name}\" => Slot {{ field: {index}, oneof: {oneof} }},");
+            by_length.entry(name.len()).or_default().push(arm);
+        }
+    }
+    if by_length.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "    fn slot(name: &str) -> Option<Slot> {{\n        Some(match name.len() {{")?;
+    for (length, arms) in by_length {
+        writeln!(out, "            {length} => match name {{\n{}", arms.join("\n"))?;
+        writeln!(out, "                _ => return None,\n            }},")?;
+    }
+    writeln!(out, "            _ => return None,\n        }})\n    }}")
 }
 
 fn registry(out: &mut String, names: &[&str]) -> std::fmt::Result {

@@ -73,6 +73,11 @@ impl<'a> Lexer<'a> {
         String::from_utf8_lossy(&self.input[token.start..token.end]).into_owned()
     }
 
+    /// The text of a number.
+    pub(super) fn number(&self, token: &Token<'_>) -> &'a str {
+        std::str::from_utf8(&self.input[token.start..token.end]).unwrap_or_default()
+    }
+
     /// Where the next token is looked for.
     pub(super) fn offset(&self) -> usize {
         self.at

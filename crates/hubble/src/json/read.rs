@@ -216,7 +216,7 @@ impl<'a> Reader<'a> {
     fn integer<T: TryFrom<i128>>(&mut self, kind: &'static str, field: &'static str) -> Result<T, ReadError> {
         let token = self.lexer.next()?;
         let value = match token.kind {
-            Kind::Number => whole(&self.lexer.raw(&token)),
+            Kind::Number => whole(self.lexer.number(&token)),
             Kind::Text => quoted(&token.text).and_then(whole),
             _ => None,
         };
@@ -230,7 +230,7 @@ impl<'a> Reader<'a> {
         let token = self.lexer.next()?;
         let finite = |text: &str| text.parse().ok().filter(|value: &f64| value.is_finite());
         let value = match token.kind {
-            Kind::Number => finite(&self.lexer.raw(&token)),
+            Kind::Number => finite(self.lexer.number(&token)),
             Kind::Text => match &*token.text {
                 "NaN" => Some(f64::NAN),
                 "Infinity" => Some(f64::INFINITY),
@@ -251,7 +251,7 @@ impl<'a> Reader<'a> {
         let token = self.lexer.next()?;
         let value = match token.kind {
             Kind::Text => number(&token.text),
-            Kind::Number => whole(&self.lexer.raw(&token)).and_then(|value| i32::try_from(value).ok()),
+            Kind::Number => whole(self.lexer.number(&token)).and_then(|value| i32::try_from(value).ok()),
             _ => None,
         };
         match value {

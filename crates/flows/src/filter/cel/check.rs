@@ -99,7 +99,7 @@ impl<'a> Checker<'a> {
             Expr::Comprehension(comprehension) => self.comprehension(id, comprehension),
             Expr::Struct(literal) => {
                 let name = &literal.type_name;
-                if !matches!(self.name(name), Some((_, Type::Type(_)))) {
+                if !matches!(self.name(name), Some((_, Type::Kind(_)))) {
                     return (Node::NULL, self.unknown(id, name));
                 }
                 (Node::NULL, self.fault(id, format!("a message of type '{name}' cannot be made here")))
@@ -128,7 +128,7 @@ impl<'a> Checker<'a> {
                     // A value knows that it is a list, not of what.
                     let name = of.name();
                     let name = name.split('(').next().unwrap_or_default().to_owned();
-                    Some((Node::Constant(Constant::Type(name)), Type::Type(Box::new(of))))
+                    Some((Node::Constant(Constant::Type(name)), Type::Kind(Box::new(of))))
                 }
             }
         })
@@ -282,7 +282,7 @@ fn type_named(full: &str) -> Option<Type> {
         "null_type" => Type::Null,
         "list" => Type::list(Type::Dyn),
         "map" => Type::Map(Box::new(Type::Dyn), Box::new(Type::Dyn)),
-        "type" => Type::Type(Box::new(Type::Dyn)),
+        "type" => Type::Kind(Box::new(Type::Dyn)),
         "google.protobuf.Timestamp" => Type::Time,
         "google.protobuf.Duration" => Type::Span,
         _ => Type::Message(message_named(&FLOW_FLOW, full)?),

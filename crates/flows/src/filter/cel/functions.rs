@@ -96,7 +96,7 @@ impl Form {
             P::Span => Type::Span,
             P::List => Type::list(a.clone()),
             P::Map => Type::Map(Box::new(a.clone()), Box::new(b.clone())),
-            P::Type => Type::Type(Box::new(a.clone())),
+            P::Type => Type::Kind(Box::new(a.clone())),
         };
         (self.takes.iter().map(of).collect(), of(&self.gives))
     }

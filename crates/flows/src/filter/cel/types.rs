@@ -23,7 +23,7 @@ pub(super) enum Type {
     Wrapped(Box<Type>),
     Message(&'static Kind),
     /// The type of a type.
-    Type(Box<Type>),
+    Kind(Box<Type>),
     Variable(usize),
 }
 
@@ -60,7 +60,7 @@ impl Type {
 
     fn is(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::List(a), Self::List(b)) | (Self::Wrapped(a), Self::Wrapped(b)) | (Self::Type(a), Self::Type(b)) => {
+            (Self::List(a), Self::List(b)) | (Self::Wrapped(a), Self::Wrapped(b)) | (Self::Kind(a), Self::Kind(b)) => {
                 a.is(b)
             }
             (Self::Map(a, b), Self::Map(c, d)) => a.is(c) && b.is(d),
@@ -68,7 +68,7 @@ impl Type {
             (Self::Variable(a), Self::Variable(b)) => a == b,
             _ => {
                 std::mem::discriminant(self) == std::mem::discriminant(other)
-                    && !matches!(self, Self::List(_) | Self::Wrapped(_) | Self::Type(_))
+                    && !matches!(self, Self::List(_) | Self::Wrapped(_) | Self::Kind(_))
             }
         }
     }
@@ -108,7 +108,7 @@ impl Type {
             Self::List(of) => format!("list({})", inner(of)),
             Self::Map(key, value) => format!("map({}, {})", inner(key), inner(value)),
             Self::Wrapped(of) => format!("wrapper({})", inner(of)),
-            Self::Type(of) => format!("type({})", inner(of)),
+            Self::Kind(of) => format!("type({})", inner(of)),
             Self::Message(kind) => kind.name.to_owned(),
             _ => "dyn".to_owned(),
         }
@@ -146,7 +146,7 @@ impl Variables {
             Type::List(of) => Type::List(inner(of)),
             Type::Map(key, value) => Type::Map(inner(key), inner(value)),
             Type::Wrapped(of) => Type::Wrapped(inner(of)),
-            Type::Type(of) => Type::Type(inner(of)),
+            Type::Kind(of) => Type::Kind(inner(of)),
             other => other.clone(),
         }
     }
@@ -188,7 +188,7 @@ impl Variables {
             (Type::Null, other) | (other, Type::Null) => other.takes_null(),
             (Type::List(a), Type::List(b)) => self.try_fit(a, b),
             (Type::Map(a, b), Type::Map(c, d)) => self.try_fit(a, c) && self.try_fit(b, d),
-            (Type::Type(_), Type::Type(_)) => true,
+            (Type::Kind(_), Type::Kind(_)) => true,
             (Type::Wrapped(a), Type::Wrapped(b)) => a.is(b),
             (Type::Wrapped(a), b) | (b, Type::Wrapped(a)) => (**a).is(b),
             (a, b) => a.is(b),
@@ -225,7 +225,7 @@ impl Variables {
             Type::Variable(n) => {
                 *n == variable || self.0[*n].as_ref().is_some_and(|known| self.mentions(known, variable))
             }
-            Type::List(of) | Type::Wrapped(of) | Type::Type(of) => self.mentions(of, variable),
+            Type::List(of) | Type::Wrapped(of) | Type::Kind(of) => self.mentions(of, variable),
             Type::Map(key, value) => self.mentions(key, variable) || self.mentions(value, variable),
             _ => false,
         }

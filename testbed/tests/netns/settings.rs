@@ -14,3 +14,7 @@ pub(crate) const FEW_FLOWS: &str = "datapath.ct4_entries = 64\ndatapath.ct6_entr
 pub(crate) const CHECK_OFTEN: &str = "agent.check_interval = \"200ms\"";
 /// Other constants in the kernel programs: the agent must load and swap them.
 pub(crate) const OTHER_PROGRAMS: &str = "datapath.half_open_limit = 8191";
+/// Neither verdicts nor traces are told.
+pub(crate) const ONLY_DROPS: &str = "events.verdicts = false\nevents.traces = false";
+/// As many flows are kept as can be.
+pub(crate) const LARGEST_RING: &str = "hubble.buffer_capacity = 65535";

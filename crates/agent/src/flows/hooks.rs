@@ -73,17 +73,23 @@ impl HookQueue {
             }
             return;
         }
-        let LeftOut { count, first_ns, last_ns } = std::mem::take(&mut *left_out);
+        self.tell(std::mem::take(&mut *left_out));
+        self.send(events.clone());
+    }
+
+    fn tell(&self, left_out: LeftOut) {
+        let LeftOut { count, first_ns, last_ns } = left_out;
         if count > 0 {
             tracing::warn!(count, "metrics and exporters are too slow; events were left out (hubble.queue_size)");
             let lost = Event::lost(&self.node, LostEventSource::ObserverEventsQueue, count, first_ns, last_ns);
             self.send(Arc::from([lost]));
         }
-        self.send(events.clone());
     }
 
     /// The hooks see what was pushed before, and end.
     pub(crate) fn close(&self) {
+        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        self.tell(std::mem::take(&mut *left_out));
         drop(self.sender.send(None));
     }
 

@@ -8,6 +8,8 @@ mod notices;
 mod observer;
 mod reader;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -10,7 +10,7 @@ use nexin_http::{
     ClientTls, ListenAddress, ListenError, Listener, Protocol, ServerTls, Target, TextReply, TextRequest, TlsError,
     Trust, serve_text,
 };
-use nexin_runtime::metrics::CONTENT_TYPE;
+use nexin_runtime::metrics::{CONTENT_TYPE, PLAIN_CONTENT_TYPE, plain};
 use nexin_runtime::settings::{Choice, Loaded, PathText};
 use nexin_runtime::tasks::{Lifetime, TaskFailure, Tasks};
 
@@ -193,7 +193,8 @@ async fn watch_state(pool: Pool, discovery: Discovery, health: Health, metrics: 
 fn answer_scrape(metrics: &RelayMetrics, request: &TextRequest) -> TextReply {
     match request.path.as_str() {
         "/metrics" => match metrics.text() {
-            Ok(text) => TextReply::ok(CONTENT_TYPE, text),
+            Ok(text) if request.accept.contains("application/openmetrics-text") => TextReply::ok(CONTENT_TYPE, text),
+            Ok(text) => TextReply::ok(PLAIN_CONTENT_TYPE, plain(&text)),
             Err(error) => TextReply { status: 500, mime: "text/plain", body: format!("{error}\n") },
         },
         _ => TextReply::not_found(),

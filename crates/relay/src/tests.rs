@@ -301,10 +301,19 @@ async fn health_and_metrics_tell_the_state() {
     assert_eq!(bed.all(everything()).await.len(), 2);
 
     let Target::Tcp { host, port } = tcp(bed.bound.metrics.unwrap()).target else { panic!("metrics are on TCP") };
-    let mut scrape = Connector::new(Target::Tcp { host, port }, None, PATIENCE).connect().await.unwrap();
-    scrape.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
-    let mut text = String::new();
-    scrape.read_to_string(&mut text).await.unwrap();
+    let connector = Connector::new(Target::Tcp { host, port }, None, PATIENCE);
+    let scrape = async |accept: &str| {
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+        let mut connection = connector.connect().await.unwrap();
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        connection.read_to_string(&mut text).await.unwrap();
+        text
+    };
+    let text = scrape("*/*").await;
+    assert!(text.contains("# TYPE hubble_relay_requests_total counter\n") && !text.contains("# EOF"), "{text}");
+    let text = scrape("application/openmetrics-text; version=1.0.0").await;
+    assert!(text.contains("# TYPE hubble_relay_requests counter\n") && text.ends_with("# EOF\n"), "{text}");
     for line in [
         "hubble_relay_pool_peer_connection_status{status=\"READY\"} 1\n",
         "hubble_relay_requests_total{method=\"GetFlows\"} 1\n",

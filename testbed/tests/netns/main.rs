@@ -14,6 +14,7 @@ mod losses;
 mod np_cases;
 mod policies;
 mod policy;
+mod relay;
 mod residue;
 mod restart;
 mod run;

@@ -36,8 +36,18 @@ enum Verb {
     },
 }
 
+/// The tree this is run in: the next folder upwards that has `layers.toml`. (Not the one it was built in, which may be a copy.)
+fn root() -> chore::Result<PathBuf> {
+    let here = std::env::current_dir()?;
+    let found = here.ancestors().find(|folder| folder.join("layers.toml").is_file());
+    match found {
+        Some(folder) => Ok(folder.to_owned()),
+        None => chore::fail!("{} lies in no tree of Nexin", here.display()),
+    }
+}
+
 fn main() -> chore::Result<ExitCode> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
+    let root = root()?;
     let clean = match Arguments::parse().verb {
         Verb::Tidy => tidy::run(&root)?,
         Verb::Insns => {

@@ -1,7 +1,7 @@
 //! The types of protobuf that have a JSON of their own: field masks and `Any` (times are next door).
 
 use prost::Message;
-use prost_types::{Any, FieldMask, Timestamp};
+use prost_types::{Any, Duration, FieldMask, Timestamp};
 
 use super::generated::{read_named, write_named};
 use super::lex::{Kind, Token};
@@ -88,6 +88,9 @@ impl Json for Any {
             return;
         }
         out.truncate(fields);
+        if name == "google.protobuf.Empty" {
+            return out.push(b'}');
+        }
         out.extend_from_slice(b",\"value\":");
         let value = out.len();
         if write_wrapper(name, &self.value, out).is_none() {
@@ -113,7 +116,7 @@ fn write_wrapper(name: &str, value: &[u8], out: &mut Vec<u8>) -> Option<()> {
         "Timestamp" => Timestamp::decode(value).ok()?.write(out),
         "FieldMask" => FieldMask::decode(value).ok()?.write(out),
         "Any" => Any::decode(value).ok()?.write(out),
-        "Empty" => out.extend_from_slice(b"{}"),
+        "Duration" => Duration::decode(value).ok()?.write(out),
         _ => return None,
     }
     Some(())
@@ -131,6 +134,7 @@ fn read_wrapper(name: &str, r: &mut Reader<'_>) -> Option<Result<Vec<u8>, ReadEr
         "Int64Value" => value(r, |r| bytes(r.int64("value"))),
         "UInt64Value" => value(r, |r| bytes(r.uint64("value"))),
         "DoubleValue" => value(r, |r| bytes(r.double("value"))),
+        "Duration" => value(r, |r| bytes(r.message::<Duration>())),
         "Timestamp" => value(r, |r| bytes(r.message::<Timestamp>())),
         "FieldMask" => value(r, |r| bytes(r.message::<FieldMask>())),
         "Any" => value(r, |r| bytes(r.message::<Any>())),
@@ -149,7 +153,10 @@ fn value(
     loop {
         let token = r.lexer.next()?;
         match token.kind {
-            Kind::ObjectClose => break,
+            Kind::ObjectClose => {
+                let missing = || ReadError::Known { at: r.place(&token), what: "missing \"value\" field".to_owned() };
+                return found.ok_or_else(missing);
+            }
             Kind::Name => {}
             _ => return Err(r.lexer.unexpected(&token)),
         }
@@ -163,7 +170,6 @@ fn value(
             _ => return Err(ReadError::Field { at: r.place(&token), name: r.lexer.raw(&token) }),
         }
     }
-    found.ok_or_else(|| ReadError::Known { at: r.here(), what: "missing \"value\" field".to_owned() })
 }
 
 impl Read for () {}

@@ -78,11 +78,6 @@ impl<'a> Lexer<'a> {
         std::str::from_utf8(&self.input[token.start..token.end]).unwrap_or_default()
     }
 
-    /// Where the next token is looked for.
-    pub(super) fn offset(&self) -> usize {
-        self.at
-    }
-
     pub(super) fn position(&self, at: usize) -> Position {
         let before = &self.input[..at];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;

@@ -156,10 +156,6 @@ impl<'a> Reader<'a> {
         Self { lexer: self.lexer.clone(), unknown: self.unknown, depth: self.depth }
     }
 
-    pub(super) fn here(&self) -> Position {
-        self.lexer.position(self.lexer.offset())
-    }
-
     pub(super) fn place(&self, token: &Token<'_>) -> Position {
         self.lexer.position(token.start)
     }
@@ -264,9 +260,8 @@ impl<'a> Reader<'a> {
 
 /// The number in a text, if the text is a number to the letter.
 fn quoted(text: &str) -> Option<&str> {
-    let mut lexer = Lexer::new(text.as_bytes());
-    let token = lexer.next().ok().filter(|token| token.kind == Kind::Number)?;
-    (token.start == 0 && !text.ends_with([' ', '\t', '\n', '\r'])).then(|| &text[..token.end])
+    let token = Lexer::new(text.as_bytes()).next().ok().filter(|token| token.kind == Kind::Number)?;
+    (token.start == 0 && token.end == text.len()).then_some(text)
 }
 
 /// The whole number that a JSON number is, if it is one (1.0 and 1e2 are).

@@ -31,6 +31,7 @@ fn errors_have_the_texts_and_places_of_gos_reader() {
         ("{\"flow\":{\"verdict\":\"NEW\"}}", "(line 1:20): invalid value for enum field verdict: \"NEW\""),
         ("{\"flow\":{\"source\":{\"identity\":-1}}}", "(line 1:31): invalid value for uint32 field identity: -1"),
         ("{\"flow\":{\"is_reply\":1}}", "(line 1:21): invalid value for bool field value: 1"),
+        ("{\"flow\":{\"drop_reason\":\"1,2\"}}", "(line 1:24): invalid value for uint32 field dropReason: \"1,2\""),
         ("{\"time\":\"x\"}", "(line 1:9): invalid google.protobuf.Timestamp value \"x\""),
         ("{\"flow\":{\"uuid\":\"\\q\"}}", "syntax error (line 1:17): invalid escape code \"\\\\q\" in string"),
         ("{\"flow\":{\"extensions\":{\"a\":1}}}", "(line 1:23): missing \"@type\" field"),
@@ -92,6 +93,23 @@ fn any_message_of_an_unknown_type_keeps_its_bytes() {
     let extensions = Some(prost_types::Any { type_url: "x/no.such.Type".to_owned(), value: b"abcd".to_vec() });
     let flow = Flow { extensions, ..Flow::default() };
     assert_eq!(text(&flow), "{\"extensions\":{\"@type\":\"x/no.such.Type\",\"value\":\"YWJjZA==\"}}");
+}
+
+#[test]
+fn protobufs_own_messages_keep_their_json_in_any() {
+    for (name, value) in [
+        ("Duration", "\"1.500s\""),
+        ("Duration", "\"-3s\""),
+        ("Timestamp", "\"2026-03-04T05:06:07.000120Z\""),
+        ("UInt64Value", "\"5\""),
+        ("BoolValue", "true"),
+        ("FieldMask", "\"a,bC\""),
+    ] {
+        let json = format!("{{\"extensions\":{{\"@type\":\"x/google.protobuf.{name}\",\"value\":{value}}}}}");
+        assert_eq!(text(&flow(&json)), json);
+    }
+    let empty = "{\"extensions\":{\"@type\":\"x/google.protobuf.Empty\",\"value\":{}}}";
+    assert_eq!(text(&flow(empty)), "{\"extensions\":{\"@type\":\"x/google.protobuf.Empty\"}}");
 }
 
 #[test]

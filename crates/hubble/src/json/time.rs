@@ -1,6 +1,6 @@
 //! Times as protobuf's JSON has them: RFC 3339 in UTC with 0, 3, 6 or 9 digits of a second; read with any offset.
 
-use prost_types::Timestamp;
+use prost_types::{Duration, Timestamp};
 
 use super::lex::Kind;
 use super::read::{ReadError, Reader};
@@ -25,19 +25,62 @@ impl Json for Timestamp {
             out.push(before);
             put::digits(value, 2, out);
         }
-        let nanos = u64::from(self.nanos.unsigned_abs());
-        if nanos > 0 {
-            out.push(b'.');
-            if nanos % 1_000_000 == 0 {
-                put::digits(nanos / 1_000_000, 3, out);
-            } else if nanos % 1000 == 0 {
-                put::digits(nanos / 1000, 6, out);
-            } else {
-                put::digits(nanos, 9, out);
-            }
-        }
+        fraction(self.nanos, out);
         out.extend_from_slice(b"Z\"");
     }
+}
+
+/// The point and three, six or nine digits, if there is a part of a second.
+fn fraction(nanos: i32, out: &mut Vec<u8>) {
+    let nanos = u64::from(nanos.unsigned_abs());
+    if nanos == 0 {
+        return;
+    }
+    out.push(b'.');
+    if nanos.is_multiple_of(1_000_000) {
+        put::digits(nanos / 1_000_000, 3, out);
+    } else if nanos.is_multiple_of(1000) {
+        put::digits(nanos / 1000, 6, out);
+    } else {
+        put::digits(nanos, 9, out);
+    }
+}
+
+impl Json for Duration {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        if self.seconds < 0 || self.nanos < 0 {
+            out.push(b'-');
+        }
+        put::digits(self.seconds.unsigned_abs(), 1, out);
+        fraction(self.nanos, out);
+        out.extend_from_slice(b"s\"");
+    }
+}
+
+impl Read for Duration {
+    fn read_message(r: &mut Reader<'_>) -> Result<Self, ReadError> {
+        let token = r.lexer.next()?;
+        if token.kind != Kind::Text {
+            return Err(r.lexer.unexpected(&token));
+        }
+        parse_duration(&token.text).ok_or_else(|| {
+            let what = format!("invalid google.protobuf.Duration value {}", r.lexer.raw(&token));
+            ReadError::Known { at: r.place(&token), what }
+        })
+    }
+}
+
+/// Seconds with at most nine digits behind the point, and an `s`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let text = text.strip_suffix('s')?;
+    let (sign, text) = text.strip_prefix('-').map_or((1, text), |text| (-1, text));
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    if part.len() > 9 || !whole.bytes().chain(part.bytes()).all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let nanos: i32 = format!("{part:0<9}").parse().ok()?;
+    Some(Duration { seconds: whole.parse::<i64>().ok()? * sign, nanos: nanos * sign as i32 })
 }
 
 /// Year, month and day of a day since 1970-01-01 (Howard Hinnant's `civil_from_days`).

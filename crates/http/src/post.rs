@@ -41,13 +41,14 @@ pub struct PostReply {
 /// Bytes of an answer that are read.
 const MAX_ANSWER: usize = 1 << 20;
 
-type Conversation = http1::Connection<TokioIo<Connection>, Full<Bytes>>;
+type Conversation = Pin<Box<http1::Connection<TokioIo<Connection>, Full<Bytes>>>>;
+type Sender = http1::SendRequest<Full<Bytes>>;
 
 /// One server, and the connection to it where there is one.
 #[derive(Debug)]
 pub struct Poster {
     connector: Connector,
-    open: Option<(http1::SendRequest<Full<Bytes>>, Pin<Box<Conversation>>)>,
+    open: Option<(Sender, Conversation)>,
 }
 
 impl Poster {

@@ -105,7 +105,7 @@ fn serve(settings: &HubbleSettings, metrics: &FlowMetrics, tasks: &Tasks) -> Res
         }
         _ => None,
     };
-    let listener = Listener::tcp(address.clone(), tls)?;
+    let listener = Listener::tcp(*address, tls)?;
     let (metrics, stop) = (metrics.clone(), tasks.stop().clone());
     tasks.spawn("hubble-metrics", Lifetime::Program, async move {
         let answer = move |request| {

@@ -27,7 +27,7 @@ pub(crate) enum MetricsFileError {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{}: {source}", path.display())]
-    Config { path: PathBuf, source: ConfigError },
+    Config { path: PathBuf, source: Box<ConfigError> },
 }
 
 /// See the module. Clones are one.
@@ -40,6 +40,9 @@ struct Shared {
     file: Option<PathBuf>,
 }
 
+/// Hands each of somebody's metrics to a taker.
+type Teller = Arc<dyn Fn(&mut dyn FnMut(&Metric<'_>)) + Send + Sync>;
+
 struct State {
     metrics: Metrics,
     lost: OwnMetric,
@@ -48,7 +51,7 @@ struct State {
     request_seconds: OwnMetric,
     reloads: OwnMetric,
     /// Metrics of others that are told here.
-    others: Vec<Arc<dyn Fn(&mut dyn FnMut(&Metric<'_>)) + Send + Sync>>,
+    others: Vec<Teller>,
     /// The text that was read last.
     text: String,
 }
@@ -136,7 +139,7 @@ impl FlowMetrics {
         state.text.clone_from(&text);
         let applied = Config::parse_yaml(&text).and_then(|config| state.metrics.reconfigure(&config));
         state.reloads.count(if applied.is_ok() { "success" } else { "failure" }, 1);
-        applied.map_err(|source| MetricsFileError::Config { path: path.clone(), source })
+        applied.map_err(|error| MetricsFileError::Config { path: path.clone(), source: Box::new(error) })
     }
 
     /// Counts a batch.

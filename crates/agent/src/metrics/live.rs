@@ -31,6 +31,7 @@ pub(super) struct Live {
 }
 
 type Label = (&'static str, String);
+type Samples<M> = Vec<(Vec<Label>, M)>;
 
 impl Live {
     pub(super) fn new(snapshot: Arc<Mutex<Snapshot>>, ours: impl Fn(&str) -> String) -> Self {
@@ -167,18 +168,19 @@ fn traffic(encoder: &mut DescriptorEncoder<'_>, traffic: &[Traffic]) -> Result<(
         Direction::Ingress => "INGRESS".to_owned(),
         Direction::Egress => "EGRESS".to_owned(),
     };
-    let drops = |value: fn(&Traffic) -> u64| -> Vec<(Vec<Label>, ConstCounter<u64>)> {
+    let drops = |value: fn(&Traffic) -> u64| -> Samples<ConstCounter<u64>> {
         let dropped = traffic.iter().filter_map(|counter| Some((counter, counter.reason?)));
         let labels = |counter: &Traffic, reason: DropReason| {
             vec![("reason", reason.text().to_owned()), ("direction", direction(counter))]
         };
         dropped.map(|(counter, reason)| (labels(counter, reason), ConstCounter::new(value(counter)))).collect()
     };
-    let forwards = |value: fn(&Traffic) -> u64| -> Vec<(Vec<Label>, ConstCounter<u64>)> {
+    let forwards = |value: fn(&Traffic) -> u64| -> Samples<ConstCounter<u64>> {
         let passed = traffic.iter().filter(|counter| counter.reason.is_none());
         passed.map(|counter| (vec![("direction", direction(counter))], ConstCounter::new(value(counter)))).collect()
     };
-    let (packets, bytes): (fn(&Traffic) -> u64, fn(&Traffic) -> u64) = (|one| one.packets, |one| one.bytes);
+    let packets = |counter: &Traffic| counter.packets;
+    let bytes = |counter: &Traffic| counter.bytes;
     family(encoder, "cilium_drop_count", "Total dropped packets, tagged by drop reason and direction", drops(packets))?;
     family(encoder, "cilium_drop_bytes", "Total dropped bytes, tagged by drop reason and direction", drops(bytes))?;
     family(encoder, "cilium_forward_count", "Total forwarded packets, tagged by direction", forwards(packets))?;
@@ -198,7 +200,7 @@ fn family<M: EncodeMetric + TypedMetric>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    samples: Vec<(Vec<Label>, M)>,
+    samples: Samples<M>,
 ) -> Result<(), std::fmt::Error> {
     let kind: MetricType = M::TYPE;
     let mut metric = encoder.encode_descriptor(name, help, None, kind)?;

@@ -63,7 +63,7 @@ impl Exporter {
     pub fn event(&mut self, event: &Event, out: &mut Vec<u8>) {
         let said = match event {
             Event::Flow(record) => return self.flow(record, out),
-            Event::Lost(notice) => ResponseTypes::LostEvents(notice.what.clone()),
+            Event::Lost(notice) => ResponseTypes::LostEvents(notice.what),
             Event::Agent(notice) => ResponseTypes::AgentEvent(notice.what.clone()),
             Event::Debug(notice) => ResponseTypes::DebugEvent(notice.what.clone()),
         };

@@ -22,7 +22,12 @@ pub struct Monitor {
 
 impl Monitor {
     pub(crate) fn open(api: &Api, query: &str) -> Result<Self> {
-        let mut stream = BufReader::new(api.open("GET", &format!("/v1/monitor?{query}"), "")?);
+        Self::of(api, "GET", &format!("/v1/monitor?{query}"), "")
+    }
+
+    /// Any answer of one JSON record a line.
+    pub(crate) fn of(api: &Api, method: &str, path: &str, body: &str) -> Result<Self> {
+        let mut stream = BufReader::new(api.open(method, path, body)?);
         let mut line = String::new();
         let mut status = String::new();
         while line != "\r\n" {

@@ -115,6 +115,11 @@ impl Node {
         Monitor::open(self.api()?, query)
     }
 
+    /// Follows `POST /v1/capture`.
+    pub fn capture(&self, request: &Value) -> Result<Monitor> {
+        Monitor::of(self.api()?, "POST", "/v1/capture", &request.to_string())
+    }
+
     /// Number of packets that a metric counted, over all its label sets that contain each of `labels`.
     pub fn metric(&self, name: &str, labels: &[&str]) -> Result<f64> {
         let text = self.api()?.expect("GET", "/v1/metrics", "")?.text;

@@ -8,6 +8,7 @@ mod containerd;
 mod drift;
 mod events;
 mod ground;
+mod hubble;
 mod lab;
 mod limits;
 mod losses;

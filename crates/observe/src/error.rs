@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use nexin_api::hubble::{Code, Refusal};
 use nexin_hubble::json::ReadError;
 
+use crate::command::UnknownCommand;
 use crate::flags::FlagError;
 
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,12 @@ pub enum Error {
 
 impl From<FlagError> for Error {
     fn from(error: FlagError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<UnknownCommand> for Error {
+    fn from(error: UnknownCommand) -> Self {
         Self::Usage(error.to_string())
     }
 }

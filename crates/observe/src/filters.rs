@@ -9,6 +9,7 @@ use nexin_hubble::flow::{
 };
 
 use namespaces::Namespaces;
+use values::ValueError;
 
 /// Flags that cannot stand together.
 const CONFLICTS: &[&[&str]] = &[
@@ -34,6 +35,20 @@ const CONFLICTS: &[&[&str]] = &[
     &["reply", "not-reply"],
 ];
 
+/// Why a filter flag was refused, in the words that follow the flag's name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FilterError {
+    #[error("consecutive --not statements")]
+    ConsecutiveNot,
+    #[error("filters --{first} and --{second} cannot be combined")]
+    Combined { first: &'static str, second: &'static str },
+    /// Every disagreement between namespaces and names, a line each.
+    #[error("{}", .0.join("\n"))]
+    Namespaces(Vec<String>),
+    #[error(transparent)]
+    Value(#[from] ValueError),
+}
+
 /// What the filter flags of a command line said, in their order.
 #[derive(Debug, Default)]
 pub(crate) struct FlowFilters {
@@ -44,11 +59,11 @@ pub(crate) struct FlowFilters {
 }
 
 impl FlowFilters {
-    /// One flag with its value. The error is what the official command says after the flag's name.
-    pub(crate) fn set(&mut self, name: &'static str, value: &str) -> Result<(), String> {
+    /// One flag with its value.
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) -> Result<(), FilterError> {
         if name == "not" {
             if self.negating {
-                return Err("consecutive --not statements".to_owned());
+                return Err(FilterError::ConsecutiveNot);
             }
             self.negating = true;
             return Ok(());
@@ -88,7 +103,7 @@ struct Tracker {
 }
 
 impl Tracker {
-    fn set(&mut self, name: &'static str, value: &str) -> Result<(), String> {
+    fn set(&mut self, name: &'static str, value: &str) -> Result<(), FilterError> {
         if !self.flags.contains(&name) {
             self.flags.push(name);
         }
@@ -101,17 +116,17 @@ impl Tracker {
         Ok(())
     }
 
-    fn check_conflicts(&self) -> Result<(), String> {
+    fn check_conflicts(&self) -> Result<(), FilterError> {
         for group in CONFLICTS {
             let mut given = group.iter().filter(|flag| self.flags.contains(flag));
             if let (Some(first), Some(second)) = (given.next(), given.next()) {
-                return Err(format!("filters --{first} and --{second} cannot be combined"));
+                return Err(FilterError::Combined { first, second });
             }
         }
         Ok(())
     }
 
-    fn apply(&mut self, name: &str, value: &str) -> Result<(), String> {
+    fn apply(&mut self, name: &str, value: &str) -> Result<(), FilterError> {
         if self.namespaces.add(name, value) {
             return Ok(());
         }
@@ -129,7 +144,7 @@ impl Tracker {
     }
 
     /// Flags with `from-` and `to-` forms. False where this is none of them.
-    fn sided(&mut self, end: End, noun: &str, value: &str) -> Result<bool, String> {
+    fn sided(&mut self, end: End, noun: &str, value: &str) -> Result<bool, FilterError> {
         let text = || value.to_owned();
         match noun {
             "fqdn" => self.push(end, text(), |f| &mut f.source_fqdn, |f| &mut f.destination_fqdn),
@@ -173,7 +188,7 @@ impl Tracker {
     }
 
     /// Flags that look at the flow as a whole.
-    fn plain(&mut self, name: &str, value: &str) -> Result<(), String> {
+    fn plain(&mut self, name: &str, value: &str) -> Result<(), FilterError> {
         let text = || value.to_owned();
         match name {
             "uuid" => self.both(|f| f.uuid.push(text())),

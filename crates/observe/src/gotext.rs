@@ -56,9 +56,17 @@ fn parse_digits(text: &str, base: u32, bits: u32) -> Result<u64, NumberError> {
     if over { Err(NumberError::Range) } else { Ok(number) }
 }
 
+/// A text that is no unsigned number, in the words of the function that reads it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("strconv.ParseUint: parsing {}: {why}", quote(.text))]
+pub(crate) struct UintError {
+    text: String,
+    why: NumberError,
+}
+
 /// `parse_uint` with the error text of the function.
-pub(crate) fn uint(text: &str, base: u32, bits: u32) -> Result<u64, String> {
-    parse_uint(text, base, bits).map_err(|error| format!("strconv.ParseUint: parsing {}: {error}", quote(text)))
+pub(crate) fn uint(text: &str, base: u32, bits: u32) -> Result<u64, UintError> {
+    parse_uint(text, base, bits).map_err(|why| UintError { text: text.to_owned(), why })
 }
 
 pub(crate) fn parse_bool(text: &str) -> Option<bool> {
@@ -126,9 +134,20 @@ fn fraction(value: u64, unit: u64) -> String {
     format!("{}.{}", value / unit, digits.trim_end_matches('0'))
 }
 
+/// A text that is no duration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DurationError {
+    #[error("time: invalid duration {}", quote(.0))]
+    Invalid(String),
+    #[error("time: missing unit in duration {}", quote(.0))]
+    NoUnit(String),
+    #[error("time: unknown unit {} in duration {}", quote(.unit), quote(.text))]
+    StrangeUnit { unit: String, text: String },
+}
+
 /// `time.ParseDuration`, in nanoseconds.
-pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
-    let invalid = || format!("time: invalid duration {}", quote(text));
+pub(crate) fn parse_duration(text: &str) -> Result<i64, DurationError> {
+    let invalid = || DurationError::Invalid(text.to_owned());
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
@@ -156,7 +175,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
         let end = rest.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(rest.len());
         let (unit, tail) = rest.split_at(end);
         if unit.is_empty() {
-            return Err(format!("time: missing unit in duration {}", quote(text)));
+            return Err(DurationError::NoUnit(text.to_owned()));
         }
         let scale = match unit {
             "ns" => NANO,
@@ -165,7 +184,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
             "s" => SECOND,
             "m" => 60 * SECOND,
             "h" => 3_600 * SECOND,
-            _ => return Err(format!("time: unknown unit {} in duration {}", quote(unit), quote(text))),
+            _ => return Err(DurationError::StrangeUnit { unit: unit.to_owned(), text: text.to_owned() }),
         };
         rest = tail;
         let whole = if number.is_empty() { 0 } else { number.parse::<u64>().map_err(|_| invalid())? };
@@ -217,12 +236,20 @@ pub(crate) fn join_host_port(host: &str, port: &str) -> String {
 
 // === comma-separated values ===
 
+/// A text that is no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("parse error on line 1, column {column}: {why}")]
+pub(crate) struct CsvError {
+    column: usize,
+    why: &'static str,
+}
+
 /// One record of `encoding/csv`, as lists on the command line are written.
-pub(crate) fn read_csv(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn read_csv(text: &str) -> Result<Vec<String>, CsvError> {
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    let bad = |column: usize, why: &str| format!("parse error on line 1, column {column}: {why}");
+    let bad = |column: usize, why: &'static str| CsvError { column, why };
     let mut fields = Vec::new();
     let mut rest = text;
     loop {
@@ -313,9 +340,10 @@ mod tests {
             assert_eq!(parse_duration(text), Ok(nanoseconds), "{text}");
             assert_eq!(duration(nanoseconds), printed);
         }
-        assert_eq!(parse_duration("3"), Err("time: missing unit in duration \"3\"".into()));
-        assert_eq!(parse_duration("3x"), Err("time: unknown unit \"x\" in duration \"3x\"".into()));
-        assert_eq!(parse_duration("x"), Err("time: invalid duration \"x\"".into()));
+        let wrong = |text: &str| parse_duration(text).map_err(|error| error.to_string());
+        assert_eq!(wrong("3"), Err("time: missing unit in duration \"3\"".into()));
+        assert_eq!(wrong("3x"), Err("time: unknown unit \"x\" in duration \"3x\"".into()));
+        assert_eq!(wrong("x"), Err("time: invalid duration \"x\"".into()));
     }
 
     #[test]
@@ -330,6 +358,7 @@ mod tests {
     #[test]
     fn comma_separated_values() {
         assert_eq!(read_csv("a,\"b,\"\"c\",").expect("well formed"), ["a", "b,\"c", ""]);
-        assert_eq!(read_csv("a\"b"), Err("parse error on line 1, column 2: bare \" in non-quoted field".into()));
+        let wrong = read_csv("a\"b").map_err(|error| error.to_string());
+        assert_eq!(wrong, Err("parse error on line 1, column 2: bare \" in non-quoted field".into()));
     }
 }

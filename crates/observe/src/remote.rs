@@ -81,8 +81,8 @@ pub(crate) fn client(settings: &Settings<'_>, server: &str) -> Result<Client, Er
 /// A word about a server that is newer than this command.
 pub(crate) fn compare(versions: &Versions, now: Timestamp, err: &mut dyn std::io::Write) {
     let told = [
-        ("Hubble Relay", "hubbleRelayVersion", &versions.relay),
-        ("Hubble Server", "hubbleServerVersion", &versions.server),
+        ("Hubble Relay", "hubble-relay-version", &versions.relay),
+        ("Hubble Server", "hubble-server-version", &versions.server),
     ];
     for (who, key, version) in told {
         let Some(version) = version.as_deref().filter(|version| is_newer(version)) else { continue };
@@ -90,7 +90,7 @@ pub(crate) fn compare(versions: &Versions, now: Timestamp, err: &mut dyn std::io
             "Hubble CLI version is lower than {who}, API compatibility is not guaranteed, updating to a matching or higher version is recommended"
         );
         let own = format!("{}.{}.0", MINOR.0, MINOR.1);
-        let pairs = [("hubbleCLIVersion", own.as_bytes()), (key, version.as_bytes())];
+        let pairs = [("hubble-cli-version", own.as_bytes()), (key, version.as_bytes())];
         log::line(err, now, Level::Warn, &message, &pairs);
     }
 }

@@ -31,7 +31,7 @@ pub fn filters(flags: &[String]) -> Result<(Vec<FlowFilter>, Vec<FlowFilter>), E
 /// Flags of `observe`, and nothing else.
 fn parse(flags: &[String]) -> Result<Parsed, Error> {
     let words: Vec<String> = std::iter::once("observe".to_owned()).chain(flags.iter().cloned()).collect();
-    let (path, rest) = find(&words).map_err(Error::Usage)?;
+    let (path, rest) = find(&words)?;
     let (parsed, result) = Parsed::read(&path.flags(), &rest);
     result?;
     if let Some(word) = parsed.arguments.first() {

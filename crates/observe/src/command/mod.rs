@@ -236,8 +236,17 @@ impl Path {
     }
 }
 
+/// A word that is no command here.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown command {} for {}{suggested}", quote(.typed), quote(.of))]
+pub(crate) struct UnknownCommand {
+    typed: String,
+    of: String,
+    suggested: String,
+}
+
 /// The command that arguments mean, and the arguments without its names.
-pub(crate) fn find(arguments: &[String]) -> Result<(Path, Vec<String>), String> {
+pub(crate) fn find(arguments: &[String]) -> Result<(Path, Vec<String>), UnknownCommand> {
     let mut path = Path::root();
     let mut rest = arguments.to_vec();
     loop {
@@ -255,11 +264,11 @@ pub(crate) fn find(arguments: &[String]) -> Result<(Path, Vec<String>), String> 
         && let Some(at) = words(&rest, &path.flags()).first()
     {
         let suggested = suggestions(root, &rest[*at]);
-        return Err(format!("unknown command {} for {}{suggested}", quote(&rest[*at]), quote(&path.text())));
+        return Err(UnknownCommand { typed: rest[*at].clone(), of: path.text(), suggested });
     }
     let strict = matches!(command.verb, Verb::Completion(_));
     if strict && let Some(at) = words(&rest, &path.flags()).first() {
-        return Err(format!("unknown command {} for {}", quote(&rest[*at]), quote(&path.text())));
+        return Err(UnknownCommand { typed: rest[*at].clone(), of: path.text(), suggested: String::new() });
     }
     Ok((path, rest))
 }
@@ -320,7 +329,7 @@ fn distance(a: &str, b: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn found(arguments: &str) -> Result<(String, Vec<String>), String> {
+    fn found(arguments: &str) -> Result<(String, Vec<String>), UnknownCommand> {
         let arguments: Vec<String> = arguments.split_whitespace().map(str::to_owned).collect();
         find(&arguments).map(|(path, rest)| (path.text(), rest))
     }
@@ -334,10 +343,11 @@ mod tests {
 
     #[test]
     fn near_names_are_suggested() {
+        let wrong = |arguments: &str| found(arguments).map_err(|error| error.to_string());
         assert_eq!(
-            found("obsrve"),
+            wrong("obsrve"),
             Err("unknown command \"obsrve\" for \"hubble\"\n\nDid you mean this?\n\tobserve\n".into())
         );
-        assert_eq!(found("bogus"), Err("unknown command \"bogus\" for \"hubble\"".into()));
+        assert_eq!(wrong("bogus"), Err("unknown command \"bogus\" for \"hubble\"".into()));
     }
 }

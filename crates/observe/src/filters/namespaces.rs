@@ -2,6 +2,7 @@
 
 use nexin_hubble::flow::FlowFilter;
 
+use super::FilterError;
 use crate::gotext::quote;
 
 #[derive(Debug, Default)]
@@ -43,7 +44,7 @@ impl Namespaces {
     }
 
     /// Every disagreement, a line each.
-    pub(super) fn check(&self, filter: &FlowFilter) -> Result<(), String> {
+    pub(super) fn check(&self, filter: &FlowFilter) -> Result<(), FilterError> {
         let f = filter;
         let mut wrong: Vec<String> = Vec::new();
         let names = [&f.source_pod, &f.source_service, &f.destination_pod, &f.destination_service];
@@ -52,7 +53,7 @@ impl Namespaces {
         wrong.extend(names[2..].iter().filter_map(|names| outside(&self.destination, names)));
         wrong.extend(apart(&f.source_pod, &f.source_service));
         wrong.extend(apart(&f.destination_pod, &f.destination_service));
-        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+        if wrong.is_empty() { Ok(()) } else { Err(FilterError::Namespaces(wrong)) }
     }
 }
 

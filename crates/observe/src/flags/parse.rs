@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Flag, FlagSet, Kind};
-use crate::filters::FlowFilters;
-use crate::gotext::{self, quote, quote_char};
+use crate::filters::{FilterError, FlowFilters};
+use crate::gotext::{self, CsvError, DurationError, UintError, quote, quote_char};
 
 /// Why a command line was refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,8 +20,27 @@ pub(crate) enum FlagError {
     #[error("flag needs an argument: {} in -{within}", quote_char(*.short))]
     MissingShort { short: char, within: String },
     #[error("invalid argument {} for {} flag: {why}", quote(.value), quote(.flag))]
-    Value { value: String, flag: String, why: String },
+    Value { value: String, flag: String, why: Why },
 }
+
+/// Why a value does not fit its flag.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Why {
+    #[error(transparent)]
+    Bool(#[from] BoolError),
+    #[error(transparent)]
+    Uint(#[from] UintError),
+    #[error(transparent)]
+    Duration(#[from] DurationError),
+    #[error(transparent)]
+    List(#[from] CsvError),
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("strconv.ParseBool: parsing {}: invalid syntax", quote(.0))]
+pub(crate) struct BoolError(pub(crate) String);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Value {
@@ -167,10 +186,10 @@ impl Parsed {
         Ok(())
     }
 
-    fn value(&mut self, flag: &Flag, text: &str) -> Result<Value, String> {
+    fn value(&mut self, flag: &Flag, text: &str) -> Result<Value, Why> {
         let so_far = || self.list(flag.name).map(<[String]>::to_vec).unwrap_or_default();
         Ok(match flag.kind {
-            Kind::Bool => Value::Bool(gotext::parse_bool(text).ok_or_else(|| bad_bool(text))?),
+            Kind::Bool => Value::Bool(gotext::parse_bool(text).ok_or_else(|| BoolError(text.to_owned()))?),
             Kind::Uint16 => Value::Number(gotext::uint(text, 0, 16)?),
             Kind::Uint64 => Value::Number(gotext::uint(text, 0, 64)?),
             Kind::Text => Value::Text(text.to_owned()),
@@ -191,10 +210,6 @@ impl Parsed {
             }
         })
     }
-}
-
-pub(crate) fn bad_bool(text: &str) -> String {
-    format!("strconv.ParseBool: parsing {}: invalid syntax", quote(text))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::Run;
 use crate::error::Error;
+use crate::flags::parse::BoolError;
 use crate::flags::{Flag, Kind};
 use crate::gotext;
 use crate::settings::{self, Given, Settings};
@@ -59,21 +60,21 @@ fn store(run: &Run<'_>, settings: &Settings<'_>, key: &str, value: &str) -> Resu
     let flag = flag(key)?;
     let text = if value.is_empty() { settings::default_of(flag, &run.environment) } else { value.to_owned() };
     let stored = match flag.kind {
-        Kind::Bool => Given::Bool(
-            gotext::parse_bool(&text).ok_or_else(|| unfit(value, key, "bool", crate::flags::parse::bad_bool(&text)))?,
-        ),
+        Kind::Bool => {
+            Given::Bool(gotext::parse_bool(&text).ok_or_else(|| unfit(value, key, "bool", &BoolError(text.clone())))?)
+        }
         Kind::Duration => {
-            let parsed = gotext::parse_duration(&text).map_err(|why| unfit(value, key, "duration", why))?;
+            let parsed = gotext::parse_duration(&text).map_err(|why| unfit(value, key, "duration", &why))?;
             Given::Text(gotext::duration(parsed))
         }
         Kind::Uint16 | Kind::Uint64 => {
-            let number = gotext::uint(&text, 0, 16).map_err(|why| unfit(value, key, "uint16", why))?;
+            let number = gotext::uint(&text, 0, 16).map_err(|why| unfit(value, key, "uint16", &why))?;
             Given::Number(number as i64)
         }
         Kind::List | Kind::Array => {
             let inner = text.strip_prefix('[').unwrap_or(&text);
             let inner = inner.strip_suffix(']').unwrap_or(inner);
-            Given::List(gotext::read_csv(inner).map_err(|why| unfit(value, key, "stringSlice", why))?)
+            Given::List(gotext::read_csv(inner).map_err(|why| unfit(value, key, "stringSlice", &why))?)
         }
         Kind::Text | Kind::Filter => Given::Text(text),
     };

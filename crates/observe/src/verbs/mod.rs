@@ -12,14 +12,13 @@ use prost_types::Timestamp;
 use crate::command::{self, Path, Verb, complete, help, shells};
 use crate::error::Error;
 use crate::flags::{Parsed, tables};
-use crate::gotext;
 use crate::log::{self, Level};
-use crate::settings::{self, Settings};
+use crate::settings::{self, Environment, Settings};
 use crate::{House, OWN_SERVER, Run, remote};
 
 /// Finds the command, reads its flags and runs it.
 pub(crate) async fn run(run: &mut Run<'_>) -> Result<(), Error> {
-    let (path, rest) = command::find(&run.arguments).map_err(Error::Usage)?;
+    let (path, rest) = command::find(&run.arguments)?;
     let verb = path.command().verb;
     if let Verb::Complete(descriptions) = verb {
         return completions(run, &rest, descriptions);
@@ -128,9 +127,16 @@ fn completions(run: &mut Run<'_>, words: &[String], descriptions: bool) -> Resul
 /// The server to ask: the house's own where none is named.
 pub(crate) fn server(house: House, settings: &Settings<'_>) -> String {
     match house {
-        House::Nexin if !settings.is_given("server") => OWN_SERVER.to_owned(),
+        House::Nexin if !settings.is_given("server") => own_server(settings.environment),
         _ => settings.text("server"),
     }
+}
+
+/// The agent's socket of flows stands beside its other one, which `NEXIN_SOCKET` names for every verb.
+fn own_server(environment: &Environment) -> String {
+    let socket = environment.get("NEXIN_SOCKET").filter(|path| !path.is_empty());
+    let beside = socket.and_then(|path| path.rsplit_once('/')).map(|(directory, _)| directory);
+    beside.map_or_else(|| OWN_SERVER.to_owned(), |directory| format!("unix:{directory}/hubble.sock"))
 }
 
 /// A message as indented JSON, as `encoding/json` indents.
@@ -211,14 +217,20 @@ fn too_many(what: &str, takes: &str, arguments: &[String]) -> Error {
 }
 
 /// A value that does not fit its key.
-fn unfit(value: &str, key: &str, kind: &str, why: String) -> Error {
-    let why = if why.is_empty() { gotext::quote(value) } else { why };
+fn unfit(value: &str, key: &str, kind: &str, why: &dyn std::fmt::Display) -> Error {
     Error::Usage(format!("cannot assign value={value} for key={key}, expected type={kind}: {why}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn our_own_server_is_beside_the_named_socket() {
+        let named = Environment::from([("NEXIN_SOCKET".to_owned(), "/run/lab/a/nexin.sock".to_owned())]);
+        assert_eq!(own_server(&named), "unix:/run/lab/a/hubble.sock");
+        assert_eq!(own_server(&Environment::new()), OWN_SERVER);
+    }
 
     #[test]
     fn json_is_indented_like_go() {

@@ -3,8 +3,46 @@
 
 use crate::gotext::quote_char;
 
+/// Why a text is no row of JSON values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum JsonError {
+    #[error("unexpected EOF")]
+    Eof,
+    #[error("invalid character {} {place}", quote_char(*.found))]
+    Character { found: char, place: Place },
+}
+
+/// Where a character does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Place {
+    #[error("looking for beginning of value")]
+    Value,
+    #[error("looking for beginning of object key string")]
+    Key,
+    #[error("after object key")]
+    AfterKey,
+    #[error("after object key:value pair")]
+    AfterPair,
+    #[error("after array element")]
+    AfterElement,
+    #[error("in string literal")]
+    Text,
+    #[error("in string escape code")]
+    Escape,
+    #[error("in \\u hexadecimal character escape")]
+    Unicode,
+    #[error("in literal {word} (expecting {})", quote_char(*.expected))]
+    Literal { word: &'static str, expected: char },
+    #[error("in numeric literal")]
+    Number,
+    #[error("after decimal point in numeric literal")]
+    Fraction,
+    #[error("in exponent of numeric literal")]
+    Exponent,
+}
+
 /// The values of a text, in order.
-pub(super) fn values(text: &str) -> Result<Vec<&str>, String> {
+pub(super) fn values(text: &str) -> Result<Vec<&str>, JsonError> {
     let mut found = Vec::new();
     let mut scanner = Scanner { text, at: 0 };
     loop {
@@ -34,16 +72,13 @@ impl Scanner<'_> {
     }
 
     /// The next character after white space.
-    fn next_mark(&mut self) -> Result<char, String> {
+    fn next_mark(&mut self) -> Result<char, JsonError> {
         self.blank();
-        self.peek().ok_or_else(|| "unexpected EOF".to_owned())
+        self.peek().ok_or(JsonError::Eof)
     }
 
-    fn bad(&self, what: &str) -> String {
-        match self.peek() {
-            Some(c) => format!("invalid character {} {what}", quote_char(c)),
-            None => "unexpected EOF".to_owned(),
-        }
+    fn bad(&self, place: Place) -> JsonError {
+        self.peek().map_or(JsonError::Eof, |found| JsonError::Character { found, place })
     }
 
     fn eat(&mut self, c: char) -> bool {
@@ -54,7 +89,7 @@ impl Scanner<'_> {
         found
     }
 
-    fn value(&mut self) -> Result<(), String> {
+    fn value(&mut self) -> Result<(), JsonError> {
         match self.next_mark()? {
             '{' => self.object(),
             '[' => self.array(),
@@ -63,11 +98,11 @@ impl Scanner<'_> {
             'f' => self.literal("false"),
             'n' => self.literal("null"),
             '-' | '0'..='9' => self.number(),
-            _ => Err(self.bad("looking for beginning of value")),
+            _ => Err(self.bad(Place::Value)),
         }
     }
 
-    fn object(&mut self) -> Result<(), String> {
+    fn object(&mut self) -> Result<(), JsonError> {
         self.at += 1;
         if self.next_mark()? == '}' {
             self.at += 1;
@@ -75,11 +110,11 @@ impl Scanner<'_> {
         }
         loop {
             if self.next_mark()? != '"' {
-                return Err(self.bad("looking for beginning of object key string"));
+                return Err(self.bad(Place::Key));
             }
             self.string()?;
             if self.next_mark()? != ':' {
-                return Err(self.bad("after object key"));
+                return Err(self.bad(Place::AfterKey));
             }
             self.at += 1;
             self.value()?;
@@ -89,12 +124,12 @@ impl Scanner<'_> {
                     self.at += 1;
                     return Ok(());
                 }
-                _ => return Err(self.bad("after object key:value pair")),
+                _ => return Err(self.bad(Place::AfterPair)),
             }
         }
     }
 
-    fn array(&mut self) -> Result<(), String> {
+    fn array(&mut self) -> Result<(), JsonError> {
         self.at += 1;
         if self.next_mark()? == ']' {
             self.at += 1;
@@ -108,12 +143,12 @@ impl Scanner<'_> {
                     self.at += 1;
                     return Ok(());
                 }
-                _ => return Err(self.bad("after array element")),
+                _ => return Err(self.bad(Place::AfterElement)),
             }
         }
     }
 
-    fn string(&mut self) -> Result<(), String> {
+    fn string(&mut self) -> Result<(), JsonError> {
         self.at += 1;
         loop {
             match self.peek() {
@@ -123,12 +158,12 @@ impl Scanner<'_> {
                 }
                 Some('\\') => self.escape()?,
                 Some(c) if c >= ' ' => self.at += c.len_utf8(),
-                _ => return Err(self.bad("in string literal")),
+                _ => return Err(self.bad(Place::Text)),
             }
         }
     }
 
-    fn escape(&mut self) -> Result<(), String> {
+    fn escape(&mut self) -> Result<(), JsonError> {
         self.at += 1;
         match self.peek() {
             Some('b' | 'f' | 'n' | 'r' | 't' | '\\' | '/' | '"') => self.at += 1,
@@ -136,43 +171,43 @@ impl Scanner<'_> {
                 self.at += 1;
                 for _ in 0..4 {
                     if !self.peek().is_some_and(|c| c.is_ascii_hexdigit()) {
-                        return Err(self.bad("in \\u hexadecimal character escape"));
+                        return Err(self.bad(Place::Unicode));
                     }
                     self.at += 1;
                 }
             }
-            _ => return Err(self.bad("in string escape code")),
+            _ => return Err(self.bad(Place::Escape)),
         }
         Ok(())
     }
 
-    fn literal(&mut self, word: &str) -> Result<(), String> {
+    fn literal(&mut self, word: &'static str) -> Result<(), JsonError> {
         for expected in word.chars() {
             if !self.eat(expected) {
-                return Err(self.bad(&format!("in literal {word} (expecting {})", quote_char(expected))));
+                return Err(self.bad(Place::Literal { word, expected }));
             }
         }
         Ok(())
     }
 
-    fn number(&mut self) -> Result<(), String> {
+    fn number(&mut self) -> Result<(), JsonError> {
         self.eat('-');
         if !self.eat('0') {
-            self.digits("in numeric literal")?;
+            self.digits(Place::Number)?;
         }
         if self.eat('.') {
-            self.digits("after decimal point in numeric literal")?;
+            self.digits(Place::Fraction)?;
         }
         if self.eat('e') || self.eat('E') {
             let _sign = self.eat('+') || self.eat('-');
-            self.digits("in exponent of numeric literal")?;
+            self.digits(Place::Exponent)?;
         }
         Ok(())
     }
 
-    fn digits(&mut self, what: &str) -> Result<(), String> {
+    fn digits(&mut self, place: Place) -> Result<(), JsonError> {
         if !self.peek().is_some_and(|c| c.is_ascii_digit()) {
-            return Err(self.bad(what));
+            return Err(self.bad(place));
         }
         while self.peek().is_some_and(|c| c.is_ascii_digit()) {
             self.at += 1;
@@ -207,7 +242,7 @@ mod tests {
             ("\"\\x\"", "invalid character 'x' in string escape code"),
             ("{},", "invalid character ',' looking for beginning of value"),
         ] {
-            assert_eq!(values(text), Err(expected.to_owned()), "{text}");
+            assert_eq!(values(text).map_err(|error| error.to_string()), Err(expected.to_owned()), "{text}");
         }
     }
 }

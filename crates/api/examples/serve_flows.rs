@@ -1,6 +1,7 @@
 //! A Hubble server to try clients on: `serve_flows NAME ADDRESS FLOWS.jsonl [CERTIFICATE KEY [CLIENT_CA]]`. Serves the flows of a file (JSON
 //! lines, as `hubble observe -o jsonpb` prints them) at `unix:/path` or `127.0.0.1:port`, the latter with TLS where a certificate is
 //! given, and announces itself as the only node. docs/design/hubble-api.md tells how the official command is run against it.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails with a message and a line")]
 
 #[path = "../tests/hubble_node/mod.rs"]
 mod hubble_node;

@@ -1,4 +1,5 @@
 //! The HTTP/1 server for text, with real sockets and plain bytes.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails with a message and a line")]
 
 mod certificates;
 

@@ -1,4 +1,5 @@
 //! TLS between a real listener and a real connector: who is let in, who is refused and why, and what a rotation does.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails with a message and a line")]
 
 mod certificates;
 
@@ -177,7 +178,7 @@ fn errors_name_the_file_and_what_is_wrong_with_it() {
         (refused(&a.certificate, &empty, &[]), &empty, "no private key"),
         (refused(&broken, &a.key, &[]), &broken, "not PEM"),
         (refused(&a.certificate, &b.key, &[]), &b.key, "cannot be used together"),
-        (refused(&a.certificate, &a.key, &[empty.clone()]), &empty, "no certificate"),
+        (refused(&a.certificate, &a.key, std::slice::from_ref(&empty)), &empty, "no certificate"),
     ] {
         assert!(told.contains(word) && told.contains(&file.display().to_string()), "{told}");
     }

@@ -1,4 +1,5 @@
 //! Hubble's API over real sockets: every method over every transport, limits, slow clients, broken requests, stopping.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails with a message and a line")]
 
 #[path = "../../../http/tests/certificates/mod.rs"]
 mod certificates;

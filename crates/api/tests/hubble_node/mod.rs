@@ -123,11 +123,9 @@ impl Observe for Log {
             let taken = taken.clone();
             async move {
                 let found = if follow {
-                    let found = seen.wait_for(|seen| seen.len() > at).await.ok()?.get(at).cloned();
-                    found
+                    seen.wait_for(|seen| seen.len() > at).await.ok()?.get(at).cloned()
                 } else {
-                    let found = seen.borrow().get(at).cloned();
-                    found
+                    seen.borrow().get(at).cloned()
                 };
                 taken.send_modify(|taken| *taken += 1);
                 Some((Ok(found?), (open, seen, at + 1)))

@@ -138,7 +138,7 @@ fn read_wrapper(name: &str, r: &mut Reader<'_>) -> Option<Result<Vec<u8>, ReadEr
         "Timestamp" => value(r, |r| bytes(r.message::<Timestamp>())),
         "FieldMask" => value(r, |r| bytes(r.message::<FieldMask>())),
         "Any" => value(r, |r| bytes(r.message::<Any>())),
-        "Empty" => value(r, |r| bytes(r.object::<()>(false))),
+        "Empty" => members(r, true, |r| bytes(r.object::<()>(false))),
         _ => return None,
     })
 }
@@ -148,6 +148,15 @@ fn value(
     r: &mut Reader<'_>,
     read: impl Fn(&mut Reader<'_>) -> Result<Vec<u8>, ReadError>,
 ) -> Result<Vec<u8>, ReadError> {
+    members(r, false, read)
+}
+
+/// Where the value is `optional`, it may be left out.
+fn members(
+    r: &mut Reader<'_>,
+    optional: bool,
+    read: impl Fn(&mut Reader<'_>) -> Result<Vec<u8>, ReadError>,
+) -> Result<Vec<u8>, ReadError> {
     let mut found = None;
     r.lexer.next()?;
     loop {
@@ -155,7 +164,7 @@ fn value(
         match token.kind {
             Kind::ObjectClose => {
                 let missing = || ReadError::Known { at: r.place(&token), what: "missing \"value\" field".to_owned() };
-                return found.ok_or_else(missing);
+                return found.or_else(|| optional.then(Vec::new)).ok_or_else(missing);
             }
             Kind::Name => {}
             _ => return Err(r.lexer.unexpected(&token)),

@@ -64,7 +64,7 @@ impl Read for Duration {
         if token.kind != Kind::Text {
             return Err(r.lexer.unexpected(&token));
         }
-        parse_duration(&token.text).ok_or_else(|| {
+        duration_of(&token.text).ok_or_else(|| {
             let what = format!("invalid google.protobuf.Duration value {}", r.lexer.raw(&token));
             ReadError::Known { at: r.place(&token), what }
         })
@@ -72,7 +72,7 @@ impl Read for Duration {
 }
 
 /// Seconds with at most nine digits behind the point, and an `s`.
-fn parse_duration(text: &str) -> Option<Duration> {
+fn duration_of(text: &str) -> Option<Duration> {
     let text = text.strip_suffix('s')?;
     let (sign, text) = text.strip_prefix('-').map_or((1, text), |text| (-1, text));
     let (whole, part) = text.split_once('.').unwrap_or((text, "0"));

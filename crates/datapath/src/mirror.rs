@@ -104,6 +104,11 @@ where
         Ok(())
     }
 
+    /// Entries that found no room since [`Self::take_refused`].
+    pub(crate) fn refused(&self) -> usize {
+        self.refused
+    }
+
     /// Entries that found no room since this was last asked.
     pub(crate) fn take_refused(&mut self) -> usize {
         std::mem::take(&mut self.refused)

@@ -1,7 +1,7 @@
 //! The plain tables: everything in the kernel that is neither policy nor flow nor counter.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -24,6 +24,8 @@ pub(crate) struct Tables {
     pub(crate) by_device: Mirror<EndpointByDevice>,
     pub(crate) addr4: Mirror<Addr4Map>,
     pub(crate) addr6: Mirror<Addr6Map>,
+    /// Prefixes with identities and exclusions as they were last written in full.
+    prefixes: Option<(BTreeMap<IpNet, Identity>, BTreeSet<IpNet>)>,
     cidr4: Mirror<Cidr4>,
     cidr6: Mirror<Cidr6>,
     no_masq4: Mirror<NoMasq4>,
@@ -59,6 +61,7 @@ impl Tables {
             by_device: Mirror::open(kernel.map()?)?,
             addr4: Mirror::open(kernel.map()?)?,
             addr6: Mirror::open(kernel.map()?)?,
+            prefixes: None,
             cidr4: Mirror::open(kernel.map()?)?,
             cidr6: Mirror::open(kernel.map()?)?,
             no_masq4: Mirror::open(kernel.map()?)?,
@@ -117,6 +120,11 @@ impl Tables {
     }
 
     pub(crate) fn write_prefixes(&mut self, desired: &Desired) -> Result<Changed> {
+        // There may be ten thousands, and most changes are about something else.
+        if self.prefixes.as_ref().is_some_and(|(cidrs, free)| *cidrs == desired.cidrs && *free == desired.no_masquerade)
+        {
+            return Ok(Changed::default());
+        }
         let exact = |net: &IpNet| *net == net.trunc();
         let cidrs = if desired.cidrs.keys().all(exact) {
             Cow::Borrowed(&desired.cidrs)
@@ -131,6 +139,9 @@ impl Tables {
         let plan4 = self.no_masq4.plan(no_masquerade.iter().filter_map(|net| Some((key4(net)?, 1))));
         let plan6 = self.no_masq6.plan(no_masquerade.iter().filter_map(|net| Some((key6(net)?, 1))));
         changed.add(self.no_masq4.carry_out(plan4)? + self.no_masq6.carry_out(plan6)?, false);
+        let tables = [self.cidr4.refused(), self.cidr6.refused(), self.no_masq4.refused(), self.no_masq6.refused()];
+        let whole = tables.iter().all(|refused| *refused == 0);
+        self.prefixes = whole.then(|| (desired.cidrs.clone(), desired.no_masquerade.clone()));
         Ok(changed)
     }
 

@@ -167,11 +167,14 @@ impl Core {
     fn resolve_prefixes(&mut self) {
         let wanted = self.engine.prefixes();
         let mut cidrs = BTreeMap::new();
-        for (prefix, labels) in &wanted {
-            match self.identities.prefix_number(*prefix) {
+        for prefix in wanted {
+            match self.identities.prefix_number(prefix) {
                 Ok(identity) => {
-                    self.engine.upsert_identity(identity, labels.clone().into());
-                    cidrs.insert(*prefix, identity);
+                    // Ten thousand prefixes that stay need no labels made for each change of a policy.
+                    if self.desired.cidrs.get(&prefix) != Some(&identity) {
+                        self.engine.upsert_identity(identity, self.engine.prefix_labels(prefix).into());
+                    }
+                    cidrs.insert(prefix, identity);
                 }
                 Err(error) => {
                     tracing::error!(%prefix, %error, "prefix has no identity; it is treated as the rest of the world")

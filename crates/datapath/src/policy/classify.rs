@@ -4,15 +4,15 @@
 //! classifier, and a rule about few peers moves those few to classes of their own, which changes nothing for the
 //! policies that use the classifier too.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use nexin_abi::Identity;
-use nexin_policy::tables::PolicyTables;
+use nexin_policy::tables::{Members, PolicyTables};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Classifier {
     /// Identities that are not of class 0.
-    pub(super) members: BTreeMap<Identity, u32>,
+    pub(super) members: Members,
     /// How many classes there are, class 0 included.
     pub(super) classes: usize,
 }
@@ -36,17 +36,13 @@ impl Classifier {
 
     /// Whether it is what [`Self::of`] would make of `tables`; ends at the first difference.
     pub(super) fn is_of(&self, tables: &PolicyTables) -> Option<Vec<u32>> {
-        let same = self.members.len() == tables.members.len()
-            && tables
-                .members
-                .iter()
-                .map(|(identity, class)| (identity, own(tables, class)))
-                .eq(self.members.iter().map(|(identity, class)| (*identity, *class)));
+        let wanted = tables.members.iter().map(|(identity, class)| (identity, own(tables, class)));
+        let same = self.members.len() == tables.members.len() && self.members.iter().eq(wanted);
         same.then(|| decided(tables, self.classes))
     }
 
     pub(super) fn class(&self, identity: Identity) -> u32 {
-        self.members.get(&identity).copied().unwrap_or(0)
+        self.members.get(identity).unwrap_or(0)
     }
 
     /// Each identity that either knows, with this class and the class `tables` have for it.
@@ -54,12 +50,12 @@ impl Classifier {
         let (mut mine, mut theirs) = (self.members.iter().peekable(), tables.members.iter().peekable());
         std::iter::from_fn(move || {
             let (left, right) =
-                (mine.peek().map(|(identity, _)| **identity), theirs.peek().map(|(identity, _)| *identity));
+                (mine.peek().map(|(identity, _)| *identity), theirs.peek().map(|(identity, _)| *identity));
             let first = match (left, right) {
                 (Some(left), Some(right)) => left.min(right),
                 (left, right) => left.or(right)?,
             };
-            let class = mine.next_if(|(identity, _)| **identity == first).map_or(0, |(_, class)| *class);
+            let class = mine.next_if(|(identity, _)| *identity == first).map_or(0, |(_, class)| class);
             let wanted =
                 theirs.next_if(|(identity, _)| *identity == first).map_or(tables.everyone_else, |(_, class)| class);
             Some((first, class, wanted))
@@ -110,6 +106,8 @@ fn decided(tables: &PolicyTables, classes: usize) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use nexin_abi::maps::policy::Decision;
     use nexin_policy::tables::PolicyKey;
     use proptest::prelude::*;

@@ -121,7 +121,7 @@ impl PolicyStore {
                 .any(|((own, others), (counts, _))| *counts && own != others);
             if told_apart {
                 joined.push((identity, grid.place(row)));
-            } else if known.members.contains_key(&identity) {
+            } else if known.members.contains(identity) {
                 left.push(identity);
             }
         }
@@ -131,7 +131,7 @@ impl PolicyStore {
         let Some(found) = self.classifiers.get_mut(&classifier) else { return Ok(()) };
         found.members.extend(joined);
         for identity in left {
-            found.members.remove(&identity);
+            found.members.remove(identity);
             self.stale.insert((classifier, identity));
         }
         Ok(())

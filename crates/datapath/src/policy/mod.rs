@@ -215,7 +215,7 @@ impl PolicyStore {
         for number in unused {
             let members = self.classifiers.remove(&number).unwrap_or_default().members;
             let gone = self.dying.entry(number).or_default();
-            gone.extend(members.into_keys());
+            gone.extend(members.iter().map(|(identity, _)| identity));
             for left in [&mut self.stale, &mut self.dead_classes] {
                 let own: Vec<_> = left.range((number, Identity(0))..=(number, Identity(u32::MAX))).copied().collect();
                 for entry in own {

@@ -28,11 +28,11 @@ impl PolicyStore {
             for (key, class) in keys.iter().zip(values) {
                 let gone = (key.classifier, key.identity);
                 let known = self.classifiers.get(&key.classifier);
-                match known.and_then(|classifier| classifier.members.get(&key.identity)) {
+                match known.and_then(|classifier| classifier.members.get(key.identity)) {
                     Some(right) => {
                         present += 1;
-                        if right != class {
-                            wrong.push((*key, *right));
+                        if right != *class {
+                            wrong.push((*key, right));
                         }
                     }
                     None if self.stale.contains(&gone) || self.dead_classes.contains(&gone) => {}
@@ -44,7 +44,7 @@ impl PolicyStore {
         // Only when some are missing is each looked for.
         if present < self.classifiers.values().map(|classifier| classifier.members.len()).sum::<usize>() {
             for (&classifier, known) in &self.classifiers {
-                for (&identity, &class) in &known.members {
+                for (identity, class) in known.members.iter() {
                     let key = ClassKey { classifier, identity };
                     if self.classes.get(&key)?.is_none() {
                         wrong.push((key, class));

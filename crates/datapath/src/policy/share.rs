@@ -41,7 +41,7 @@ impl PolicyStore {
                 let (classifier, decided) = Classifier::of(tables);
                 let taken = |number: &u32| self.classifiers.contains_key(number) || self.dying.contains_key(number);
                 let number = (1..u32::MAX).find(|number| !taken(number)).ok_or_else(|| self.full())?;
-                let entries: Vec<_> = classifier.members.iter().map(|(identity, class)| (*identity, *class)).collect();
+                let entries: Vec<_> = classifier.members.iter().collect();
                 self.write_classes(number, &entries)?;
                 self.classifiers.insert(number, classifier);
                 Ok((number, decided))
@@ -104,7 +104,7 @@ impl PolicyStore {
         let gone = |identity| [&self.stale, &self.dead_classes].iter().any(|gone| gone.contains(&(number, identity)));
         // An identity that went and came back before the sweep still has its entry.
         let is_new = |identity: &Identity| {
-            !gone(*identity) && known.is_none_or(|classifier| !classifier.members.contains_key(identity))
+            !gone(*identity) && known.is_none_or(|classifier| !classifier.members.contains(*identity))
         };
         let new: Vec<ClassKey> = classes
             .iter()

@@ -15,7 +15,8 @@ pub struct Names {
     node: Arc<Node>,
     /// By number; few and dense.
     endpoints: Vec<Option<Arc<flow::Endpoint>>>,
-    identities: HashMap<Identity, Arc<flow::Endpoint>>,
+    /// With the labels that it was made of.
+    identities: HashMap<Identity, (LabelSet, Arc<flow::Endpoint>)>,
     rules: HashMap<u32, Arc<Rule>>,
     interfaces: HashMap<u32, Arc<flow::NetworkInterface>>,
 }
@@ -35,10 +36,10 @@ impl Names {
         match local {
             Some(local) if local.identity == identity.0 || identity == Identity::UNKNOWN => local.clone(),
             Some(local) => {
-                let labels = self.identities.get(&identity).map_or_else(Vec::new, |known| known.labels.clone());
+                let labels = self.identities.get(&identity).map_or_else(Vec::new, |(_, known)| known.labels.clone());
                 Arc::new(flow::Endpoint { identity: identity.0, labels, ..flow::Endpoint::clone(local) })
             }
-            None => self.identities.get(&identity).cloned().unwrap_or_else(|| Arc::new(remote(identity, Vec::new()))),
+            None => self.identity(identity).cloned().unwrap_or_else(|| Arc::new(remote(identity, Vec::new()))),
         }
     }
 
@@ -49,7 +50,7 @@ impl Names {
 
     /// What stands for anybody of an identity.
     pub fn identity(&self, identity: Identity) -> Option<&Arc<flow::Endpoint>> {
-        self.identities.get(&identity)
+        self.identities.get(&identity).map(|(_, known)| known)
     }
 
     pub fn rule(&self, id: u32) -> Option<Arc<Rule>> {
@@ -77,10 +78,8 @@ impl Names {
     }
 
     pub fn set_identity(&mut self, identity: Identity, labels: &LabelSet) {
-        let party = remote(identity, sorted_labels(identity, labels));
-        let mut known = self.identities.remove(&identity);
-        replace(&mut known, party);
-        self.identities.extend(known.map(|known| (identity, known)));
+        let known = self.identities.remove(&identity);
+        self.identities.insert(identity, named(identity, labels, known));
     }
 
     pub fn remove_identity(&mut self, identity: Identity) {
@@ -92,9 +91,8 @@ impl Names {
         let mut before = std::mem::take(&mut self.identities);
         self.identities = all
             .map(|(identity, labels)| {
-                let mut known = before.remove(&identity);
-                let party = remote(identity, sorted_labels(identity, labels));
-                (identity, replace(&mut known, party))
+                let known = before.remove(&identity);
+                (identity, named(identity, labels, known))
             })
             .collect();
     }
@@ -135,6 +133,18 @@ fn replace<T: PartialEq>(known: &mut Option<Arc<T>>, value: T) -> Arc<T> {
     match known {
         Some(same) if **same == value => same.clone(),
         _ => known.insert(Arc::new(value)).clone(),
+    }
+}
+
+/// What stands for an identity; what is known already where its labels are the same.
+fn named(
+    identity: Identity,
+    labels: &LabelSet,
+    known: Option<(LabelSet, Arc<flow::Endpoint>)>,
+) -> (LabelSet, Arc<flow::Endpoint>) {
+    match known {
+        Some(known) if known.0 == *labels => known,
+        _ => (labels.clone(), Arc::new(remote(identity, sorted_labels(identity, labels)))),
     }
 }
 

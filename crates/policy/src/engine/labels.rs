@@ -1,6 +1,6 @@
 //! Which labels make up an identity: what the filter keeps, what rules ask for, and the prefixes rules mention.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -33,10 +33,15 @@ impl Engine {
         self.identity_labels(&world_labels(address), &[address])
     }
 
-    /// Prefixes that need an identity of their own (a number of local scope) so that rules can tell them apart, with
-    /// that identity's labels. An address of no prefix is `reserved:world-ipv4` or `-ipv6`.
-    pub fn prefixes(&self) -> BTreeMap<IpNet, LabelSet> {
-        self.cache.prefixes().map(|prefix| (prefix, world_labels(prefix.addr()).with([Label::cidr(prefix)]))).collect()
+    /// Prefixes that need an identity of their own (a number of local scope) so that rules can tell them apart. An address
+    /// of no prefix is `reserved:world-ipv4` or `-ipv6`.
+    pub fn prefixes(&self) -> BTreeSet<IpNet> {
+        self.cache.prefixes().collect()
+    }
+
+    /// Labels of a prefix's identity.
+    pub fn prefix_labels(&self, prefix: IpNet) -> LabelSet {
+        world_labels(prefix.addr()).with([Label::cidr(prefix)])
     }
 }
 

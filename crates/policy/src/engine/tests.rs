@@ -45,7 +45,8 @@ fn prefixes_of_rules_get_identities_and_addresses_the_longest() {
     let mut engine = Engine::new(Config::default());
     apply(&mut engine, WEB);
     let prefixes = engine.prefixes();
-    let named: Vec<String> = prefixes.iter().map(|(prefix, labels)| format!("{prefix} {labels}")).collect();
+    let named: Vec<String> =
+        prefixes.iter().map(|prefix| format!("{prefix} {}", engine.prefix_labels(*prefix))).collect();
     assert_eq!(
         named,
         ["10.0.0.0/8 reserved:world-ipv4,cidr:10.0.0.0/8", "10.1.0.0/16 reserved:world-ipv4,cidr:10.1.0.0/16"]
@@ -126,7 +127,7 @@ spec:
 ",
     );
     assert!(engine.prefixes().is_empty());
-    let known = |engine: &Engine| engine.prefixes().keys().map(ToString::to_string).collect::<Vec<_>>();
+    let known = |engine: &Engine| engine.prefixes().iter().map(ToString::to_string).collect::<Vec<_>>();
     apply(&mut engine, &group("192.0.2.0/24"));
     assert_eq!(known(&engine), ["192.0.2.0/24"]);
     apply(&mut engine, &group("198.51.100.0/24"));

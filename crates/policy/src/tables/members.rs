@@ -1,30 +1,32 @@
 //! Which identity is of which class: a map that is cheap to copy and to compare with a copy of itself.
 //!
-//! Tables are published to the datapath after every new identity, and compared there with what is loaded. Both would cost
-//! time in the number of identities; here they cost time in the number of changes since the last consolidation.
+//! Tables are published to the datapath after every new identity, and compared there with what is loaded. Identities are
+//! numbered densely, so classes lie in pieces by number; a copy shares all pieces but those that one of both changed since.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nexin_abi::Identity;
 
-/// Changes are kept apart until there are this many.
-const CONSOLIDATE: usize = 256;
+/// Identities of a piece: one costs its bytes even where it has a single member.
+const PIECE: u32 = 64;
+/// No class.
+const NONE: u32 = u32::MAX;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Members {
-    base: Arc<BTreeMap<Identity, u32>>,
-    /// What differs from `base`; `None` = gone.
-    changes: BTreeMap<Identity, Option<u32>>,
+    /// Classes of [`PIECE`] identities each, by the first one's number divided by that. None is without a member.
+    pieces: BTreeMap<u32, Arc<[u32; PIECE as usize]>>,
     len: usize,
 }
 
 impl Members {
     pub fn get(&self, identity: Identity) -> Option<u32> {
-        match self.changes.get(&identity) {
-            Some(change) => *change,
-            None => self.base.get(&identity).copied(),
-        }
+        self.pieces.get(&(identity.0 / PIECE)).map(|piece| piece[place(identity)]).filter(|class| *class != NONE)
+    }
+
+    pub fn contains(&self, identity: Identity) -> bool {
+        self.get(identity).is_some()
     }
 
     pub fn len(&self) -> usize {
@@ -35,88 +37,78 @@ impl Members {
         self.len == 0
     }
 
-    /// Sets an identity's class; returns the one it had.
+    /// Sets an identity's class (not `u32::MAX`); returns the one it had.
     pub fn insert(&mut self, identity: Identity, class: u32) -> Option<u32> {
         let before = self.get(identity);
         if before != Some(class) {
+            let piece = self.pieces.entry(identity.0 / PIECE).or_insert_with(|| Arc::new([NONE; PIECE as usize]));
+            Arc::make_mut(piece)[place(identity)] = class;
             self.len += usize::from(before.is_none());
-            self.change(identity, Some(class));
         }
         before
     }
 
     pub fn remove(&mut self, identity: Identity) -> Option<u32> {
         let before = self.get(identity)?;
+        let number = identity.0 / PIECE;
+        if let Some(piece) = self.pieces.get_mut(&number) {
+            let piece = Arc::make_mut(piece);
+            piece[place(identity)] = NONE;
+            if piece.iter().all(|class| *class == NONE) {
+                self.pieces.remove(&number);
+            }
+        }
         self.len -= 1;
-        self.change(identity, None);
         Some(before)
     }
 
     /// Identities with their classes, by number.
     pub fn iter(&self) -> impl Iterator<Item = (Identity, u32)> + '_ {
-        let mut changed = self.changes.iter().peekable();
-        let mut kept = self.base.iter().filter(|(identity, _)| !self.changes.contains_key(identity)).peekable();
-        std::iter::from_fn(move || {
-            loop {
-                let first = match (kept.peek(), changed.peek()) {
-                    (Some((kept_id, _)), Some((changed_id, _))) => changed_id < kept_id,
-                    (None, Some(_)) => true,
-                    (_, None) => false,
-                };
-                if !first {
-                    return kept.next().map(|(identity, class)| (*identity, *class));
-                }
-                if let (identity, Some(class)) = changed.next()? {
-                    return Some((*identity, *class));
-                }
-            }
+        self.pieces.iter().flat_map(|(number, piece)| {
+            let all = piece.iter().zip(number * PIECE..).filter(|(class, _)| **class != NONE);
+            all.map(|(class, identity)| (Identity(identity), *class))
         })
     }
 
-    /// Identities whose class is another than in `old` (or that are in one of the two only).
+    /// Identities whose class is another than in `old` (or that are in one of the two only), by number.
     pub fn changed_since(&self, old: &Self) -> Vec<Identity> {
-        let differs = |identity: &Identity| self.get(*identity) != old.get(*identity);
-        let mut candidates: Vec<Identity> = self.changes.keys().chain(old.changes.keys()).copied().collect();
-        if !Arc::ptr_eq(&self.base, &old.base) {
-            candidates.extend(self.base.keys().chain(old.base.keys()));
-        }
-        candidates.sort_unstable();
-        candidates.dedup();
-        candidates.retain(differs);
-        candidates
-    }
-
-    fn change(&mut self, identity: Identity, class: Option<u32>) {
-        self.changes.insert(identity, class);
-        // While nobody else has the base, a change of it is as cheap as one beside it.
-        if self.changes.len() >= CONSOLIDATE || Arc::get_mut(&mut self.base).is_some() {
-            let base = Arc::make_mut(&mut self.base);
-            for (identity, class) in std::mem::take(&mut self.changes) {
-                match class {
-                    Some(class) => base.insert(identity, class),
-                    None => base.remove(&identity),
-                };
-            }
-        }
+        let same = |number: &u32| match (self.pieces.get(number), old.pieces.get(number)) {
+            (Some(new), Some(old)) => Arc::ptr_eq(new, old),
+            _ => false,
+        };
+        let gone = old.pieces.keys().filter(|number| !self.pieces.contains_key(number));
+        let mut numbers: Vec<u32> = self.pieces.keys().chain(gone).copied().filter(|number| !same(number)).collect();
+        numbers.sort_unstable();
+        let identities = numbers.into_iter().flat_map(|number| (number * PIECE..).take(PIECE as usize)).map(Identity);
+        identities.filter(|identity| self.get(*identity) != old.get(*identity)).collect()
     }
 }
 
-impl PartialEq for Members {
-    fn eq(&self, other: &Self) -> bool {
-        self.len == other.len && self.changed_since(other).is_empty()
-    }
+fn place(identity: Identity) -> usize {
+    (identity.0 % PIECE) as usize
 }
 
 impl FromIterator<(Identity, u32)> for Members {
     fn from_iter<I: IntoIterator<Item = (Identity, u32)>>(members: I) -> Self {
-        let base: BTreeMap<Identity, u32> = members.into_iter().collect();
-        Self { len: base.len(), base: Arc::new(base), changes: BTreeMap::new() }
+        let mut all = Self::default();
+        all.extend(members);
+        all
+    }
+}
+
+impl Extend<(Identity, u32)> for Members {
+    fn extend<I: IntoIterator<Item = (Identity, u32)>>(&mut self, members: I) {
+        for (identity, class) in members {
+            self.insert(identity, class);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use std::collections::BTreeMap;
 
     use super::*;
 

@@ -8,7 +8,7 @@ mod output;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use cli::{Cli, Verb};
 use commands::{
@@ -90,7 +90,7 @@ async fn verb(context: &Context, verb: &Verb) -> Result<ExitCode> {
         Verb::Ct(args) => ct::ct(context, args).await?,
         Verb::Monitor(args) => monitor::monitor(context, args).await?,
         Verb::Bugtool(args) => bugtool::bugtool(context, args).await?,
-        Verb::Completion(args) => completion::completion(context, args)?,
+        Verb::Completion(args) => completion::completion(context, args, Cli::command())?,
         Verb::Version(_) => status::version(context).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,10 +1,9 @@
 //! `nexin completion`.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
 use super::Context;
-use crate::cli::Cli;
 use crate::error::Result;
 
 #[derive(Args)]
@@ -13,8 +12,9 @@ pub(crate) struct Completion {
     shell: Shell,
 }
 
-pub(crate) fn completion(context: &Context, args: &Completion) -> Result<()> {
+/// `cli` is the whole command line.
+pub(crate) fn completion(context: &Context, args: &Completion, mut cli: Command) -> Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "nexin", &mut script);
+    clap_complete::generate(args.shell, &mut cli, "nexin", &mut script);
     Ok(context.out.text(&String::from_utf8_lossy(&script))?)
 }

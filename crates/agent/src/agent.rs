@@ -13,11 +13,11 @@ use nexin_runtime::settings::{Loaded, Origin};
 use nexin_runtime::tasks::Tasks;
 use tokio::sync::Notify;
 
+use crate::capture::Captures;
 use crate::error::AgentError;
 use crate::events::Hub;
 use crate::flows::Flows;
 use crate::locks::NameLocks;
-use crate::capture::Captures;
 use crate::metrics::Counters;
 use crate::owner::OwnerHandle;
 use crate::settings::Settings;

@@ -2,10 +2,11 @@
 
 use nexin_api::server::{Answer, CaptureStream, Handler, RecordStream};
 use nexin_api::v1::{
-    Attachment, CaptureRequest, ConfigReply, CtEntry, CtFlushReply, CtQuery, CtState, DoctorReply, Endpoint, EndpointCreate, ErrorBody,
-    ErrorCode, ExplainQuery, ExplainReply, Identity, IpamReply, LabelsUpdate, MapContents, MapEntry, MapInfo, MapKind,
-    MonitorFilter, NamespaceUpdate, Policy, PolicyApplyReply, PolicyFile, PolicyRef, PolicySet, PolicyUpload, Protocol,
-    RemovedReply, SettingOrigin, SettingValue, SimulateReply, SimulateRequest, StatusReply, ValidateReply,
+    Attachment, CaptureRequest, ConfigReply, CtEntry, CtFlushReply, CtQuery, CtState, DoctorReply, Endpoint,
+    EndpointCreate, ErrorBody, ErrorCode, ExplainQuery, ExplainReply, Identity, IpamReply, LabelsUpdate, MapContents,
+    MapEntry, MapInfo, MapKind, MonitorFilter, NamespaceUpdate, Policy, PolicyApplyReply, PolicyFile, PolicyRef,
+    PolicySet, PolicyUpload, Protocol, RemovedReply, SettingOrigin, SettingValue, SimulateReply, SimulateRequest,
+    StatusReply, ValidateReply,
 };
 use nexin_datapath::{Flow, FlowFilter, FlowState, MapUse};
 use nexin_runtime::settings::{Origin, nearest};

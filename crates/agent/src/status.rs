@@ -7,7 +7,6 @@ use nexin_api::v1::{
     Timestamp,
 };
 use nexin_runtime::metrics::resident_bytes;
-use nexin_runtime::settings::Choice;
 
 use crate::agent::Agent;
 use crate::metrics::{ObjectLabel, Snapshot};
@@ -107,13 +106,9 @@ fn look(owner: &Owner) -> FromOwner {
 
 fn info(agent: &Agent) -> AgentInfo {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    let node = match &agent.settings().agent.node_name {
-        Choice::Value(name) => name.clone(),
-        Choice::Auto | Choice::Off => read("/proc/sys/kernel/hostname"),
-    };
     AgentInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        node,
+        node: crate::flows::node_name(agent.settings()),
         pid: std::process::id(),
         started: Timestamp::from(agent.0.started),
         kernel: read("/proc/sys/kernel/osrelease"),

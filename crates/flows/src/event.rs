@@ -24,7 +24,7 @@ pub enum Event {
     Debug(Box<Notice<flow::DebugEvent>>),
 }
 
-const _: () = assert!(size_of::<Event>() <= 216);
+const _: () = assert!(size_of::<Event>() == size_of::<Record>());
 
 impl Event {
     /// Nanoseconds since the epoch.

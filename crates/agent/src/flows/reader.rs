@@ -18,11 +18,11 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::{Flows, hooks::HookQueue, wall_ns};
 
-/// How long at most an event waits in its ring.
+/// How long the first event of a quiet time is waited for.
 const WAIT_MS: u8 = 50;
-/// The same while events of other rings wait for it.
-const SHORT_WAIT_MS: u8 = 1;
-/// Events of one ring that are taken at a time: drops never wait long behind traces.
+/// How long others are given to come along. Far shorter than it takes to fill a ring.
+const GATHER: Duration = Duration::from_millis(2);
+/// Events of one ring that are taken at a time: drops never wait long behind traces. Fewer than this came, and there is no hurry.
 const BATCH: usize = 512;
 /// How often the kernel is asked for what it lost.
 const LOST_EVERY: Duration = Duration::from_millis(200);
@@ -64,42 +64,44 @@ impl Reader {
 
     pub(super) fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            let more = self.round();
+            let told = self.round();
             if let Some(events) = self.lost.look(&self.flows) {
                 self.tell(events);
             }
-            if !more {
-                let held = self.sources.iter().any(|source| !source.taken.is_empty());
-                let wait = PollTimeout::from(if held { SHORT_WAIT_MS } else { WAIT_MS });
+            if told >= BATCH {
+                continue;
+            }
+            if told == 0 && self.sources.iter().all(|source| source.taken.is_empty()) {
                 let mut fds =
                     self.sources.each_ref().map(|source| PollFd::new(source.reader.as_fd(), PollFlags::POLLIN));
                 // An interrupted wait is a short wait.
-                let _ = poll(&mut fds, wait);
+                let _ = poll(&mut fds, PollTimeout::from(WAIT_MS));
             }
+            // A descriptor is readable at the first event; a round for each would cost more than all else.
+            std::thread::sleep(GATHER);
         }
         self.queue.close();
     }
 
-    /// Takes and tells what there is; true when a ring had more than was taken.
-    fn round(&mut self) -> bool {
+    /// Takes and tells what there is, but for what is too young; says of how many events.
+    fn round(&mut self) -> usize {
         let (wall, monotonic) = both_clocks();
         self.clock.measure(wall, monotonic);
         // Everything up to here is in its ring already; what comes later may come in any order.
         let mut until = monotonic;
-        let mut more = false;
         for source in &mut self.sources {
             let room = BATCH.saturating_sub(source.taken.len());
             let taken = source.reader.read(room, |event| source.taken.push_back(event));
             if taken >= room {
-                more = true;
                 until = until.min(source.taken.back().map_or(until, |event| event.time_ns));
             }
         }
         let batch = self.merge(until);
-        if !batch.is_empty() {
+        let told = batch.len();
+        if told > 0 {
             self.tell(batch);
         }
-        more
+        told
     }
 
     /// Events up to `until` (monotonic), in the order of their times, with names.

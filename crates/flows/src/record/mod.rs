@@ -93,7 +93,7 @@ pub struct Record {
     pub(crate) told: Told,
 }
 
-const _: () = assert!(size_of::<Record>() <= 216);
+const _: () = assert!(size_of::<Record>() <= 184);
 
 impl Record {
     /// Nanoseconds since the epoch.

@@ -184,7 +184,7 @@ fn refusals_are_json_where_answers_are() -> Result {
         fs::write("/run/test/bad.yaml", allow_from("a", "b").replace("ingress", "ingres"))?;
         let cases: [(&[&str], &str); 4] = [
             (&["endpoint", "get", "nobody"], "bad-request"),
-            (&["policy", "get", "cnp/default/none"], "not-found"),
+            (&["policy", "get", "cnp/default/none"], "bad-request"),
             (&["policy", "apply", "-f", "/run/test/none.yaml"], "not-found"),
             (&["policy", "apply", "-f", "/run/test/bad.yaml"], "invalid-policy"),
         ];

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -26,6 +27,8 @@ pub enum ListenError {
 
 /// A handshake that takes longer is given up.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// A caller that was refused has so long to hang up.
+const SEE_OFF_LIMIT: Duration = Duration::from_secs(1);
 /// So many handshakes at a time; the next caller waits in the kernel's queue.
 const HANDSHAKES: usize = 128;
 /// Wait after a failed accept(2): it fails when file descriptors run out, and would at once again.
@@ -188,10 +191,11 @@ impl Listener {
 
 async fn handshake(stream: TcpStream, peer: SocketAddr, tls: ServerTls) -> Option<Connection> {
     let acceptor = TlsAcceptor::from(tls.current());
-    match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
+    match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream).into_fallible()).await {
         Ok(Ok(stream)) => Some(Connection::accepted(stream, Some(peer))),
-        Ok(Err(error)) => {
+        Ok(Err((error, stream))) => {
             tracing::info!(%peer, %error, "TLS handshake failed");
+            see_off(stream).await;
             None
         }
         Err(_) => {
@@ -199,4 +203,16 @@ async fn handshake(stream: TcpStream, peer: SocketAddr, tls: ServerTls) -> Optio
             None
         }
     }
+}
+
+/// Closes without a reset: one would overtake the alert that tells the caller what is wrong with its certificate.
+async fn see_off(mut stream: TcpStream) {
+    let to_the_end = async {
+        let mut rest = [0; 1024];
+        if stream.shutdown().await.is_ok() {
+            while stream.read(&mut rest).await.is_ok_and(|count| count > 0) {}
+        }
+    };
+    // A caller that goes on sending is not worth more.
+    let _ = tokio::time::timeout(SEE_OFF_LIMIT, to_the_end).await;
 }

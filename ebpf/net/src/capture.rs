@@ -17,7 +17,7 @@ use crate::packet::Packet;
 use crate::policy::{self, NX_ONLY};
 use crate::skb::Skb;
 use crate::stage::Stages;
-use crate::{event, tell};
+use crate::{event, ring, tell};
 
 /// One side of the packet in hand, as filters ask for it.
 #[repr(C)]
@@ -73,7 +73,7 @@ pub fn copy<F: Family>(skb: Skb, p: &mut Packet<F>, what: u32, facts: u32) -> i3
     } else {
         tell::fill(event, skb, p, &tell::passing(p, facts));
     }
-    event.time_ns = tell::now();
+    event.time_ns = ring::now();
     send(skb, buffer, filters, snap, p.l3 != 0);
     0
 }
@@ -198,7 +198,7 @@ fn send(skb: Skb, buffer: *mut CaptureBuffer, filters: u32, snap: u32, ethernet:
         (*header).reserved = 0;
         let size = size_of::<Captured>() as u64 + bytes;
         if bpf::bpf_ringbuf_output(maps::CAPTURE_RING.as_ptr(), buffer.cast(), size, 0) != 0 {
-            tell::count(maps::LOST.find(&NX_ONLY));
+            ring::count(maps::LOST.find(&NX_ONLY));
         }
     }
 }

@@ -8,8 +8,8 @@ use nexin_abi::maps::metrics::Clock;
 
 use crate::maps;
 use crate::policy::NX_ONLY;
+use crate::ring;
 use crate::skb::jiffies;
-use crate::tell;
 
 /// So many events of a timer tick (and CPU) have exact times.
 const EXACT: u32 = 8;
@@ -21,7 +21,7 @@ const EVERY: u32 = 16;
 pub fn now() -> u64 {
     let clock = maps::CLOCK.find(&NX_ONLY);
     if clock.is_null() {
-        return tell::now();
+        return ring::now();
     }
     let tick = jiffies();
     // SAFETY: this CPU's value; programs of one CPU do not interrupt one another.
@@ -32,7 +32,7 @@ pub fn now() -> u64 {
             ptr::write_volatile(&raw mut (*clock).events, events);
             return time_ns + u64::from(events & (EVERY - 1));
         }
-        let time_ns = tell::now();
+        let time_ns = ring::now();
         ptr::write_volatile(clock, Clock { time_ns, tick, events });
         time_ns
     }

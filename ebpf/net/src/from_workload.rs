@@ -16,7 +16,7 @@ use crate::event::{count, drop_unparsed};
 use crate::family::{Family, V4, V6};
 use crate::packet::Hook;
 use crate::skb::{Skb, jiffies};
-use crate::tell::{self, Side, Steady};
+use crate::steady::{self, Side, Steady};
 use crate::track::track;
 use crate::{arp, maps, policy};
 
@@ -113,8 +113,8 @@ fn established<F: Deliver + Telltale>(
     let facts = u32::from(sender_is_low)
         | u32::from(forward) << 1
         | u32::from(entries) << 2
-        | u32::from(tcp_flags) << tell::TCP_FLAGS_SHIFT
-        | u32::from(proto) << tell::PROTOCOL_SHIFT;
+        | u32::from(tcp_flags) << steady::TCP_FLAGS_SHIFT
+        | u32::from(proto) << steady::PROTOCOL_SHIFT;
     if config.flags & Config::PACKETS != 0 {
         // A stage of its own, so that what it needs of registers and stack burdens nobody else.
         return F::pass_and_tell(skb, key, flow.as_ptr(), facts);
@@ -125,7 +125,7 @@ fn established<F: Deliver + Telltale>(
 /// The rest of the fast path, when nothing more is to be asked of the flow. `tell` is told the two sides.
 #[inline(always)]
 fn pass(skb: Skb, flow: Flow, facts: u32, tell: impl FnOnce(Side<'_>, Side<'_>)) -> i32 {
-    let forward = facts & tell::FORWARD != 0;
+    let forward = facts & steady::FORWARD != 0;
     let (from, to) = if forward { (flow.source(), flow.target()) } else { (flow.target(), flow.source()) };
     let Some(sender) = maps::ENDPOINTS.peek(&u32::from(from)) else { return LONG_WAY };
     let Some(receiver) = maps::ENDPOINTS.peek(&u32::from(to)) else { return LONG_WAY };
@@ -140,7 +140,7 @@ fn pass(skb: Skb, flow: Flow, facts: u32, tell: impl FnOnce(Side<'_>, Side<'_>))
         return LONG_WAY;
     }
     flow.count(forward, skb.len());
-    let tcp = facts >> tell::PROTOCOL_SHIFT == u32::from(protocol::TCP);
+    let tcp = facts >> steady::PROTOCOL_SHIFT == u32::from(protocol::TCP);
     let seconds = if tcp { Setting::NX_TCP_ESTABLISHED_S() } else { Setting::NX_OTHER_S() };
     flow.extend(jiffies(), seconds * Setting::NX_HZ());
     count(0, Direction::Egress, skb.len());
@@ -170,7 +170,7 @@ macro_rules! telltale {
             let (Some(key), Some(flow)) = (unsafe { key.as_ref() }, Flow::from_map(entry)) else { return LONG_WAY };
             let skb = Skb::new(context);
             pass(skb, flow, facts, |sender, receiver| {
-                tell::steady(skb, &Steady::<$family> { key, facts, sender, receiver }, flow);
+                steady::steady(skb, &Steady::<$family> { key, facts, sender, receiver }, flow);
             })
         }
     };

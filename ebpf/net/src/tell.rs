@@ -3,23 +3,20 @@
 
 use core::ptr;
 
-use aya_ebpf::helpers as bpf;
 use nexin_abi::maps::addr::AddrInfo;
 use nexin_abi::maps::capture::CaptureFilter;
 use nexin_abi::maps::config::Config;
 use nexin_abi::maps::ct::{Counter, CtEntry};
-use nexin_abi::maps::endpoint::Endpoint;
 use nexin_abi::{Be16, Direction, Event, EventKind, Observation, SourceFile};
 use nexin_packet::header::Ethernet;
 
 use crate::capture::unreadable;
-use crate::config::Setting;
 use crate::ct::Flow;
 use crate::family::Family;
-use crate::maps;
 use crate::nat::Translate;
 use crate::packet::{Hook, Packet};
 use crate::policy::{self, Ruling};
+use crate::ring::{now, reserve, submit, wake};
 use crate::skb::{Skb, act};
 use crate::stage::Stages;
 
@@ -224,106 +221,6 @@ pub fn passing<F: Family>(p: &Packet<F>, observation: u32) -> Note<'static> {
     }
 }
 
-/// Facts of a packet in the argument of [`steady`]: protocol and TCP flags, and these.
-pub const SENDER_IS_LOW: u32 = 1;
-pub const FORWARD: u32 = 1 << 1;
-pub const ENTRY: u32 = 1 << 2;
-pub const TCP_FLAGS_SHIFT: u32 = 8;
-pub const PROTOCOL_SHIFT: u32 = 16;
-
-/// An endpoint and its number.
-#[derive(Clone, Copy)]
-pub struct Side<'a> {
-    pub number: u16,
-    pub endpoint: &'a Endpoint,
-}
-
-impl Side<'_> {
-    #[inline(always)]
-    fn info(self) -> AddrInfo {
-        AddrInfo { identity: self.endpoint.identity, endpoint: self.number, flags: 0 }
-    }
-}
-
-/// A packet of a running flow between two endpoints.
-pub struct Steady<'a, F: Family> {
-    pub key: &'a F::Key,
-    pub facts: u32,
-    pub sender: Side<'a>,
-    pub receiver: Side<'a>,
-}
-
-impl<F: Family> Steady<'_, F> {
-    #[inline(always)]
-    fn is(&self, fact: u32) -> bool {
-        self.facts & fact != 0
-    }
-}
-
-impl<F: Family> Subject<F> for Steady<'_, F> {
-    #[inline(always)]
-    fn key(&self) -> &F::Key {
-        self.key
-    }
-
-    #[inline(always)]
-    fn sender_is_low(&self) -> bool {
-        self.is(SENDER_IS_LOW)
-    }
-
-    #[inline(always)]
-    fn sender(&self) -> AddrInfo {
-        self.sender.info()
-    }
-
-    #[inline(always)]
-    fn receiver(&self) -> AddrInfo {
-        self.receiver.info()
-    }
-
-    #[inline(always)]
-    fn protocol(&self) -> u8 {
-        (self.facts >> PROTOCOL_SHIFT) as u8
-    }
-
-    #[inline(always)]
-    fn tcp_flags(&self) -> u8 {
-        (self.facts >> TCP_FLAGS_SHIFT) as u8
-    }
-
-    #[inline(always)]
-    fn icmp(&self) -> u16 {
-        // Only echo has flows.
-        let reply = if self.is(FORWARD) { F::ECHO } else { F::ECHO_REPLY };
-        u16::from(reply) << 8
-    }
-
-    #[inline(always)]
-    fn is_ethernet(&self) -> bool {
-        true
-    }
-}
-
-/// Tells of a packet that took the fast path, of which all is known: nothing has to be looked up.
-#[inline(always)]
-pub fn steady<F: Family>(skb: Skb, subject: &Steady<'_, F>, flow: Flow) {
-    let (packets, replies) = flow.counters();
-    let note = Note {
-        kind: EventKind::Trace,
-        reason: 0,
-        direction: Direction::Egress,
-        observation: Observation::ToEndpoint as u8,
-        entered: if subject.is(ENTRY) { Observation::FromEndpoint as u8 + 1 } else { 0 },
-        file: SourceFile::FromWorkload as u8,
-        flags: Event::REPLY_KNOWN | Event::ESTABLISHED | if subject.is(FORWARD) { 0 } else { Event::REPLY },
-        line: 0,
-        ruling: &Ruling::NONE,
-        forward: packets,
-        reverse: replies,
-    };
-    emit(skb, subject, &note);
-}
-
 /// Direction of a packet at a hook, as seen from the workload.
 #[inline(always)]
 pub fn direction(hook: Hook) -> Direction {
@@ -408,7 +305,7 @@ pub fn about<F: Family>(skb: Skb, p: &Packet<F>, note: &Note<'_>) {
 }
 
 #[inline(always)]
-fn emit<F: Family>(skb: Skb, subject: &impl Subject<F>, note: &Note<'_>) -> i32 {
+pub fn emit<F: Family>(skb: Skb, subject: &impl Subject<F>, note: &Note<'_>) -> i32 {
     let Some(event) = reserve(note.kind) else { return 0 };
     let wake = wake(event);
     fill(event, skb, subject, note);
@@ -472,92 +369,3 @@ pub fn fill<F: Family>(event: &mut Event, skb: Skb, subject: &impl Subject<F>, n
 const _: () =
     assert!(core::mem::offset_of!(Event, source) % 8 == 0 && core::mem::offset_of!(Event, destination) % 8 == 0);
 const _: () = assert!(core::mem::offset_of!(Event, nat_source) % 4 == 0);
-
-#[inline(always)]
-pub fn now() -> u64 {
-    // SAFETY: no argument.
-    unsafe { bpf::bpf_ktime_get_ns() }
-}
-
-/// An event in its ring, to be filled; counted when there is none.
-#[inline(always)]
-fn reserve(kind: EventKind) -> Option<&'static mut Event> {
-    if Setting::NX_EVENT_GAP_NS() != 0 && is_withheld(kind) {
-        count(maps::WITHHELD.find(&u32::from(kind as u8)));
-        return None;
-    }
-    // SAFETY: the ring is a ring-buffer map; the kernel gives out aligned memory of the size asked for, or null.
-    let entry = unsafe { bpf::bpf_ringbuf_reserve(ring(kind), size_of::<Event>() as u64, 0) }.cast::<Event>();
-    if entry.is_null() {
-        count(maps::LOST.find(&u32::from(kind as u8)));
-        return None;
-    }
-    // SAFETY: `entry` is exclusively ours until it is submitted, is wholly written before, and any bytes are an `Event`.
-    unsafe { Some(&mut *entry) }
-}
-
-#[inline(always)]
-pub fn count(counter: *mut u64) {
-    if !counter.is_null() {
-        // SAFETY: this CPU's counter.
-        unsafe { *counter += 1 };
-    }
-}
-
-/// The class has used up its rate: events `NX_EVENT_GAP_NS` apart on the average, and up to `NX_EVENT_BURST_NS` of them at
-/// once. (Generic cell rate algorithm: one word of state, which is when the next event would be on time.)
-#[inline(always)]
-fn is_withheld(kind: EventKind) -> bool {
-    let pace = maps::PACE.find(&u32::from(kind as u8));
-    if pace.is_null() {
-        return false;
-    }
-    let now = now();
-    // SAFETY: a live map value, aligned.
-    let due = unsafe { ptr::read_volatile(pace) };
-    if due > now && due - now > u64::from(Setting::NX_EVENT_BURST_NS()) {
-        return true;
-    }
-    // Whoever comes at the same time may pass as well; what passes and what does not is counted all the same.
-    let next = if due > now { due } else { now } + u64::from(Setting::NX_EVENT_GAP_NS());
-    // SAFETY: as above.
-    unsafe { ptr::write_volatile(pace, next) };
-    false
-}
-
-/// Publishes an event. A reader is woken once for every [`NX_WAKE_BYTES`](Setting) that are written, since a wake-up costs
-/// more than everything else here; fewer are found when it polls.
-#[inline(always)]
-fn submit(event: &'static mut Event, wake: u64) {
-    // SAFETY: the entry came from a ring and is not used afterwards.
-    unsafe { bpf::bpf_ringbuf_submit(ptr::from_mut(event).cast(), wake) };
-}
-
-/// What [`submit`] takes for the entry at this place: a ring is a piece of memory, so whoever passes a boundary in it wakes the
-/// reader. (Asking how much is waiting would cost a third of an event.)
-#[inline(always)]
-fn wake(event: &mut Event) -> u64 {
-    const BPF_RB_NO_WAKEUP: u64 = 1;
-    const BPF_RB_FORCE_WAKEUP: u64 = 2;
-    /// What an event takes in the ring, its header included.
-    const ENTRY: u64 = size_of::<Event>() as u64 + 8;
-    let place = &raw mut event.time_ns;
-    // VERIFIER: no arithmetic but addition is allowed on a pointer; one that comes back from memory is a number. The field is
-    // written over before anybody can read it.
-    // SAFETY: an aligned field of the entry.
-    let address = unsafe {
-        ptr::write_volatile(place, place as u64);
-        ptr::read_volatile(place)
-    };
-    let beyond = address & (u64::from(Setting::NX_WAKE_BYTES()) - 1);
-    if beyond < ENTRY { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }
-}
-
-#[inline(always)]
-fn ring(kind: EventKind) -> *mut core::ffi::c_void {
-    match kind {
-        EventKind::Drop => maps::DROP_EVENTS.as_ptr(),
-        EventKind::Verdict => maps::VERDICT_EVENTS.as_ptr(),
-        EventKind::Trace => maps::TRACE_EVENTS.as_ptr(),
-    }
-}

@@ -9,6 +9,7 @@ mod build;
 pub mod cel;
 mod check;
 mod index;
+mod kubernetes;
 mod label;
 mod pattern;
 mod regexp;

@@ -125,6 +125,8 @@ fn expressions_are_typed_and_computed() {
         ("_flow.is_reply == null && _flow.destination.identity == 0u", true),
         ("_flow.time < timestamp('1970-01-01T00:00:01Z') && _flow.time.getFullYear() == 1970", true),
         ("[1, 2].map(x, x * 2).filter(x, x > 2) == [4]", true),
+        ("_flow.destination == Endpoint{} && Service{name: 'a'} != _flow.destination_service", true),
+        ("has(Flow{source: Endpoint{identity: 1u}}.source.identity)", true),
         ("_flow.node_name.matches('^n\\\\d$')", true),
     ] {
         let built = cel(text).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -133,6 +135,10 @@ fn expressions_are_typed_and_computed() {
     for (text, error) in [
         ("_flow.is_reply", "got \"wrapper(bool)\", wanted \"bool\" result type"),
         ("_flow.foo", "ERROR: <input>:1:6: undefined field 'foo'\n | _flow.foo\n | .....^"),
+        (
+            "Endpoint{identity: 1} == _flow.source",
+            "ERROR: <input>:1:18: expected type of field 'identity' is 'uint' but provided type is 'int'\n | Endpoint{identity: 1} == _flow.source\n | .................^",
+        ),
         ("a b", "ERROR: <input>:1:3: Syntax error: extraneous input 'b' expecting <EOF>\n | a b\n | ..^"),
     ] {
         let told = cel(text).expect_err(text).to_string();

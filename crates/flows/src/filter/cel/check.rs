@@ -1,7 +1,7 @@
 //! From the parsed expression to a typed one, with the errors of cel-go's checker. Names are looked for in the package `flow`
 //! first.
 
-use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo};
+use cel::common::ast::{EntryExpr, Expr, IdedEntryExpr, IdedExpr, LiteralValue, SourceInfo};
 use nexin_hubble::reflect::{FLOW_FLOW, Kind, enumerator};
 
 use super::super::regexp::Regexp;
@@ -97,13 +97,7 @@ impl<'a> Checker<'a> {
             }
             Expr::Map(map) => self.map(map.entries.iter().map(|entry| &entry.expr)),
             Expr::Comprehension(comprehension) => self.comprehension(id, comprehension),
-            Expr::Struct(literal) => {
-                let name = &literal.type_name;
-                if !matches!(self.name(name), Some((_, Type::Kind(_)))) {
-                    return (Node::NULL, self.unknown(id, name));
-                }
-                (Node::NULL, self.fault(id, format!("a message of type '{name}' cannot be made here")))
-            }
+            Expr::Struct(literal) => self.message(id, &literal.type_name, &literal.entries),
             Expr::Unspecified => (Node::NULL, Type::Error),
         }
     }
@@ -202,6 +196,36 @@ impl<'a> Checker<'a> {
             self.fault(id, format!("found no matching overload for '{name}' applied to '{arguments}'"))
         });
         (Node::call(function, nodes), gives)
+    }
+
+    fn message(&mut self, id: u64, name: &str, entries: &[IdedEntryExpr]) -> (Node, Type) {
+        let kind = match self.name(name) {
+            Some((_, Type::Kind(of))) => match *of {
+                Type::Message(kind) => kind,
+                _ => return (Node::NULL, self.fault(id, format!("a value of type '{name}' cannot be made here"))),
+            },
+            _ => return (Node::NULL, self.unknown(id, name)),
+        };
+        let mut fields = Vec::new();
+        for entry in entries {
+            let EntryExpr::StructField(own) = &entry.expr else { continue };
+            let (value, of) = self.check(&own.value);
+            let Some((at, field)) = kind.field(&own.field) else {
+                self.fault(entry.id, format!("undefined field '{}'", own.field));
+                continue;
+            };
+            let wanted = Type::of(field);
+            if !self.variables.fits(&of, &wanted) {
+                let of = self.variables.resolve(&of, true).told();
+                let (name, wanted) = (&own.field, wanted.told());
+                self.fault(
+                    entry.id,
+                    format!("expected type of field '{name}' is '{wanted}' but provided type is '{of}'"),
+                );
+            }
+            fields.push((at, value));
+        }
+        (Node::Make(kind, fields), Type::Message(kind))
     }
 
     fn map<'e>(&mut self, entries: impl Iterator<Item = &'e EntryExpr>) -> (Node, Type) {

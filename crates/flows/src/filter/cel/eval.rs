@@ -42,22 +42,30 @@ pub(super) fn eval<'a>(node: &'a Node, scope: &mut Scope<'a>) -> Result<Val<'a>,
             Some(value) => value.clone(),
             None => return Err(Fault("no such attribute")),
         },
-        Node::Field(of, at) => match eval(of, scope)? {
-            Val::Message(message) => message.get(*at).into(),
-            _ => return Err(Fault("no such key")),
-        },
-        Node::HasField(of, at) => match eval(of, scope)? {
-            Val::Message(message) => Val::Bool(message.has(*at)),
-            _ => return Err(Fault("no such key")),
-        },
+        Node::Field(of, at) => eval(of, scope)?.field(*at).ok_or(Fault("no such key"))?,
+        Node::HasField(of, at) => Val::Bool(eval(of, scope)?.has_field(*at).ok_or(Fault("no such key"))?),
         Node::Member(of, name) => member(&eval(of, scope)?, name)?.ok_or(Fault("no such key"))?,
-        Node::HasMember(of, name) => match eval(of, scope)? {
-            Val::Message(message) => match message.kind().field(name) {
-                Some((at, _)) => Val::Bool(message.has(at)),
-                None => return Err(Fault("no such field")),
-            },
-            of => Val::Bool(member(&of, name)?.is_some()),
-        },
+        Node::HasMember(of, name) => {
+            let of = eval(of, scope)?;
+            match of.kind() {
+                Some(kind) => {
+                    let (at, _) = kind.field(name).ok_or(Fault("no such field"))?;
+                    Val::Bool(of.has_field(at).unwrap_or(false))
+                }
+                None => Val::Bool(member(&of, name)?.is_some()),
+            }
+        }
+        Node::Make(kind, fields) => {
+            let mut set = Vec::new();
+            for (at, value) in fields {
+                let value = eval(value, scope)?;
+                // Null leaves a message or wrapper unset.
+                if !matches!(value, Val::Null) {
+                    set.push((*at, value));
+                }
+            }
+            Val::Made(kind, Rc::new(set))
+        }
         Node::Matches(text, pattern) => match (eval(text, scope)?, pattern) {
             (Val::Text(text), Some(pattern)) => Val::Bool(pattern.is_match(&text)),
             (Val::Text(_), None) => return Err(Fault("error parsing regexp")),
@@ -83,11 +91,11 @@ pub(super) fn eval<'a>(node: &'a Node, scope: &mut Scope<'a>) -> Result<Val<'a>,
 fn member<'a>(of: &Val<'a>, name: &str) -> Result<Option<Val<'a>>, Fault> {
     match of {
         Val::Map(_) => Ok(of.entry(&Val::text(name.to_owned()))),
-        Val::Message(message) => match message.kind().field(name) {
-            Some((at, _)) => Ok(Some(message.get(at).into())),
-            None => Err(Fault("no such field")),
-        },
-        _ => Err(Fault("unsupported selection")),
+        _ => {
+            let kind = of.kind().ok_or(Fault("unsupported selection"))?;
+            let (at, _) = kind.field(name).ok_or(Fault("no such field"))?;
+            Ok(of.field(at))
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! since Hubble refuses what does not fit, in the words of cel-go; and they are computed here on the message itself, without
 //! turning each flow into a tree of values first.
 //!
-//! What it refuses: making messages, and names of time zones.
+//! What it refuses: making protobuf's own messages, looking into `Any`, and names of time zones.
 
 mod check;
 mod clock;

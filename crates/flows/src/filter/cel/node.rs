@@ -1,5 +1,7 @@
 //! The checked expression, as it is computed.
 
+use nexin_hubble::reflect::Kind;
+
 use super::super::regexp::Regexp;
 use super::functions::Function;
 
@@ -33,6 +35,8 @@ pub(super) enum Node {
     List(Vec<Node>),
     Map(Vec<(Node, Node)>),
     Loop(Box<Loop>),
+    /// A message made of fields by their places.
+    Make(&'static Kind, Vec<(usize, Node)>),
 }
 
 impl Node {

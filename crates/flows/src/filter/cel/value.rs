@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::rc::Rc;
 
-use nexin_hubble::reflect::{Reflect, Value};
+use nexin_hubble::reflect::{FieldKind, Kind, Of, Reflect, Value};
 
 use super::eval::Fault;
 use super::node::Constant;
@@ -27,6 +27,8 @@ pub(super) enum Val<'a> {
     List(Rc<Vec<Val<'a>>>),
     Map(Rc<Vec<(Val<'a>, Val<'a>)>>),
     Message(&'a dyn Reflect),
+    /// A message made by the expression, of the fields that are set.
+    Made(&'static Kind, Rc<Vec<(usize, Val<'a>)>>),
     Type(Cow<'a, str>),
     /// What a loop gathered was an error; a later item may still decide.
     Fault(Fault),
@@ -93,6 +95,51 @@ impl<'a> Val<'a> {
         }
     }
 
+    /// The type of a message.
+    pub(super) fn kind(&self) -> Option<&'static Kind> {
+        match self {
+            Self::Message(message) => Some(message.kind()),
+            Self::Made(kind, _) => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// A field of a message by its place; what is not set has its type's empty value.
+    pub(super) fn field(&self, n: usize) -> Option<Val<'a>> {
+        match self {
+            Self::Message(message) => Some(message.get(n).into()),
+            Self::Made(kind, set) => {
+                let found = set.iter().find(|(own, _)| *own == n).map(|(_, value)| value.clone());
+                found.or_else(|| kind.fields.get(n).map(empty))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn has_field(&self, n: usize) -> Option<bool> {
+        match self {
+            Self::Message(message) => Some(message.has(n)),
+            Self::Made(kind, set) => {
+                let field = kind.fields.get(n)?;
+                let message = !field.repeated && matches!(field.of, Of::Message(_) | Of::Time);
+                Some(set.iter().any(|(own, value)| *own == n && (message || !value.equals(&empty(field)))))
+            }
+            _ => None,
+        }
+    }
+
+    fn same_message(&self, other: &Val<'_>) -> bool {
+        let (Some(a), Some(b)) = (self.kind(), other.kind()) else { return false };
+        let same = |n| match (self.has_field(n), other.has_field(n)) {
+            (Some(true), Some(true)) => match (self.field(n), other.field(n)) {
+                (Some(a), Some(b)) => a.equals(&b),
+                _ => false,
+            },
+            (a, b) => a == b,
+        };
+        std::ptr::eq(a, b) && (0..a.fields.len()).all(same)
+    }
+
     pub(super) fn type_name(&self) -> Cow<'a, str> {
         Cow::Borrowed(match self {
             Self::Null => "null_type",
@@ -107,6 +154,7 @@ impl<'a> Val<'a> {
             Self::Field(_) | Self::List(_) => "list",
             Self::Map(_) => "map",
             Self::Message(message) => message.kind().name,
+            Self::Made(kind, _) => kind.name,
             Self::Type(_) => "type",
             Self::Fault(_) => "error",
         })
@@ -117,7 +165,7 @@ impl<'a> Val<'a> {
         match (self, other) {
             (Self::Null, Val::Null) => true,
             (Self::Type(a), Val::Type(b)) => a == b,
-            (Self::Message(a), Val::Message(b)) => same_message(*a, *b),
+            (Self::Message(_) | Self::Made(..), Val::Message(_) | Val::Made(..)) => self.same_message(other),
             (Self::Map(a), Val::Map(_)) => {
                 other.items().is_some_and(|keys| keys.len() == a.len())
                     && a.iter().all(|(key, value)| other.entry(key).is_some_and(|own| value.equals(&own)))
@@ -157,7 +205,19 @@ fn order_double(a: f64, b: i128) -> Option<Ordering> {
     a.partial_cmp(&(b as f64))
 }
 
-fn same_message(a: &dyn Reflect, b: &dyn Reflect) -> bool {
-    std::ptr::eq(a.kind(), b.kind())
-        && (0..a.len()).all(|n| a.has(n) == b.has(n) && (!a.has(n) || Val::from(a.get(n)).equals(&Val::from(b.get(n)))))
+/// What a field holds that is not set.
+fn empty<'a>(field: &FieldKind) -> Val<'a> {
+    if field.repeated {
+        return Val::List(Rc::new(Vec::new()));
+    }
+    match field.of {
+        Of::Bool => Val::Bool(false),
+        Of::Int => Val::Int(0),
+        Of::Uint => Val::Uint(0),
+        Of::Double => Val::Double(0.0),
+        Of::Text => Val::Text(Cow::Borrowed("")),
+        Of::Time => Val::Time(0),
+        Of::WrappedBool | Of::WrappedInt | Of::WrappedUint | Of::Any => Val::Null,
+        Of::Message(kind) => Val::Made(kind, Rc::new(Vec::new())),
+    }
 }

@@ -9,15 +9,6 @@ use nexin_flows::record::Node;
 use nexin_flows::ring::{Capacity, Ring};
 use nexin_model::{Label, LabelSet};
 
-/// Bytes resident in this process, shared pages not counted.
-fn resident() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let mut pages = statm.split(' ').skip(1).map(|pages| pages.parse::<u64>().unwrap());
-    let (resident, shared) = (pages.next().unwrap(), pages.next().unwrap());
-    // Pages of 4 KiB on everything this runs on.
-    (resident - shared) * 4096
-}
-
 fn names(identities: u32) -> Names {
     let mut names = Names::new(Node { name: "n1".into(), emitter: Node::emitter(), ..Node::default() });
     for n in 0..identities {
@@ -31,6 +22,12 @@ fn names(identities: u32) -> Names {
 #[test]
 fn a_stored_flow_takes_at_most_300_bytes_with_its_share_of_names() {
     const FLOWS: u64 = 65_535;
+    // Bytes in pages of 4 KiB, those shared with other processes not counted.
+    let resident = || {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: Vec<u64> = statm.split_whitespace().map(|pages| pages.parse().unwrap()).collect();
+        (pages[1] - pages[2]) * 4096
+    };
     let before = resident();
     let names = names(1_000);
     let ring = Arc::new(Ring::new(Capacity::MAX));

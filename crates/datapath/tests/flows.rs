@@ -12,10 +12,13 @@ use isolated::isolated;
 use nexin_abi::maps::ct::{Counter, Ct4, Ct6, CtEntry, CtState, v4, v6};
 use nexin_abi::maps::endpoint::{EndpointState, EndpointStates};
 use nexin_abi::maps::nat::{self, Nat4};
-use nexin_abi::{Be16, Event, EventKind, Identity};
+use nexin_abi::{Be16, Event, EventKind, Identity, Observation};
 use nexin_bpf::clock::Jiffies;
 use nexin_bpf::{Map, TestRun};
-use nexin_datapath::{Class, Datapath, Desired, DeviceSpec, EndpointSpec, FlowFilter, FlowState, Offset, Options};
+use nexin_datapath::{
+    Aggregation, Class, Datapath, Desired, DeviceSpec, EndpointSpec, Error, FlowFilter, FlowState, Offset, Options,
+    PacketFilter, PacketSide, Telling,
+};
 use support::collect;
 
 const TCP: u8 = 6;
@@ -279,5 +282,75 @@ fn drops_are_counted_and_told_and_a_full_ring_stops_nothing() {
         assert!(lost > 0 && count + lost == 20_000, "{count} read, {lost} lost");
         assert_eq!(events.lost().count(Class::Trace).unwrap(), 0);
         assert_eq!(events.reader(Class::Drop).malformed(), 0);
+    });
+}
+
+#[test]
+fn what_is_told_changes_while_programs_run_and_survives_what_is_applied() {
+    isolated(|bpffs| {
+        let mut datapath = datapath(bpffs);
+        let mut events = datapath.events().unwrap();
+        let packet = spoofed();
+        let mut told = |datapath: &Datapath| {
+            let program = datapath.kernel().program("from_workload").unwrap();
+            assert_eq!(program.test_run(&TestRun::new(&packet, 1)).unwrap().retval, 2, "dropped");
+            let mut kinds = Vec::new();
+            events.reader(Class::Drop).read(100, |event| kinds.push((event.kind, event.observation, event.entered)));
+            kinds
+        };
+        let from_endpoint = Observation::FromEndpoint as u8;
+        let drop = (EventKind::Drop as u8, from_endpoint, 0);
+        assert_eq!(told(&datapath), [drop]);
+        datapath.tell(Telling { aggregation: Aggregation::None, ..Telling::default() }).unwrap();
+        assert_eq!(told(&datapath), [(EventKind::Trace as u8, from_endpoint, 0), drop], "one record, two events");
+        datapath.tell(Telling { drops: false, ..Telling::default() }).unwrap();
+        datapath.apply(&Desired { audit: true, ..Desired::default() }).unwrap();
+        assert_eq!(told(&datapath), []);
+        assert_eq!(datapath.repair().unwrap().total(), 0);
+    });
+}
+
+#[test]
+fn captures_take_a_slot_and_give_it_back() {
+    isolated(|bpffs| {
+        let mut datapath = datapath(bpffs);
+        let mut copies = datapath.copies().unwrap();
+        let packet = spoofed();
+        let side = |prefix: &str| PacketSide { prefix: Some(prefix.parse().unwrap()), ..PacketSide::default() };
+        let filter = |source: &str| PacketFilter {
+            source: side(source),
+            destination: PacketSide::default(),
+            either_way: false,
+            family: None,
+            protocol: None,
+            forwarded: true,
+            dropped: true,
+            snap: 20,
+        };
+        let mut copied = |datapath: &Datapath| {
+            let program = datapath.kernel().program("from_workload").unwrap();
+            program.test_run(&TestRun::new(&packet, 1)).unwrap();
+            let mut found = Vec::new();
+            copies.read(100, |header, bytes| found.push((header, bytes.to_vec())));
+            found
+        };
+        assert_eq!(copied(&datapath), []);
+        let (wanted, other) = (filter("203.0.113.0/24"), filter("198.51.100.0/24"));
+        let (wanted, other) = (datapath.capture(&wanted).unwrap(), datapath.capture(&other).unwrap());
+        let found = copied(&datapath);
+        let [(header, bytes)] = found.as_slice() else { panic!("{found:?}") };
+        assert!(wanted.chose(header) && !other.chose(header));
+        assert_eq!((bytes.as_slice(), header.event.length as usize), (&packet[..20], packet.len()));
+        datapath.stop_capture(wanted).unwrap();
+        assert_eq!(copied(&datapath), []);
+        datapath.stop_capture(other).unwrap();
+
+        let all: Vec<_> = (0..8).map(|_| datapath.capture(&filter("203.0.113.0/24")).unwrap()).collect();
+        assert!(matches!(datapath.capture(&filter("203.0.113.0/24")), Err(Error::TooManyCaptures(8))));
+        assert!(all.iter().all(|id| copied(&datapath).iter().all(|(header, _)| id.chose(header))));
+        // Slots of a process that died are nobody's.
+        drop(datapath);
+        let datapath = self::datapath(bpffs);
+        assert_eq!(copied(&datapath), []);
     });
 }

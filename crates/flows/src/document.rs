@@ -116,7 +116,9 @@ impl<'a> Entry<'a> {
         if let Some(number) = value.as_i64().or_else(|| whole.map(|float| float as i64)) {
             return Ok(number);
         }
-        let found = if value.is_number() { format!("number {value}") } else { kind(value).to_owned() };
+        let digits =
+            value.as_f64().filter(|_| value.is_f64()).map_or_else(|| value.to_string(), |float| float.to_string());
+        let found = if value.is_number() { format!("number {digits}") } else { kind(value).to_owned() };
         Err(self.mismatch(key, found, "int"))
     }
 

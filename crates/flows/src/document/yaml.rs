@@ -53,13 +53,22 @@ fn refused(message: String) -> DocumentError {
     DocumentError::NotYaml(message)
 }
 
-/// The reader's words, in those of Go's where the two tell of the same thing; lines as Go counts them.
+/// The reader's words as Go's would say them. That one counts lines from zero where the structure is wrong, names none for
+/// the first, and finds the end of a text behind its last line.
 fn unreadable(error: &ScanError) -> DocumentError {
-    let line = error.marker().line();
-    match line.checked_sub(1) {
-        None | Some(0) => refused(error.info().to_owned()),
-        Some(_) => refused(format!("line {line}: {}", error.info())),
-    }
+    const TAB: &str = "found character that cannot start any token";
+    let info = error.info();
+    let (context, what) =
+        info.rsplit_once(", ").filter(|(context, _)| context.starts_with("while ")).unwrap_or(("", info));
+    let of_structure = context.starts_with("while parsing") || what.starts_with("did not find expected");
+    let line = match error.marker().line() {
+        line if of_structure => line.saturating_sub(1),
+        line if what == "found unexpected end of stream" => line + 1,
+        1 => 0,
+        line => line,
+    };
+    let what = if what.starts_with("tabs disallowed") { TAB } else { what };
+    refused(if line == 0 { what.to_owned() } else { format!("line {line}: {what}") })
 }
 
 #[derive(Default)]

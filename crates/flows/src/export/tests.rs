@@ -6,6 +6,7 @@ use super::*;
 #[test]
 fn files_are_read_and_refused_as_hubble_does() {
     let json = "failed to unmarshal yaml config: error unmarshaling JSON: while decoding JSON: ";
+    let yaml = "failed to unmarshal yaml config: error converting YAML to JSON: yaml: ";
     let field = |text: &str| format!("flowLogs:\n- name: a\n  filePath: p\n  {text}\n");
     let refused: &[(String, String)] = &[
         (
@@ -95,6 +96,11 @@ fn files_are_read_and_refused_as_hubble_does() {
             format!("{json}proto: (line 1:44): invalid value for enum field verdict: \"X\""),
         ),
         (field("includeFilters: [x]"), format!("{json}proto: syntax error (line 1:1): unexpected token \"x\"")),
+        ("flowLogs: [\n".into(), format!("{yaml}line 1: did not find expected node content")),
+        ("flowLogs:\n- name: a\n filePath: p\n".into(), format!("{yaml}line 2: did not find expected key")),
+        ("flowLogs:\n\t- name: a\n".into(), format!("{yaml}line 2: found character that cannot start any token")),
+        ("flowLogs:\n- name: \"a\n".into(), format!("{yaml}line 3: found unexpected end of stream")),
+        ("a: b: c\n".into(), format!("{yaml}mapping values are not allowed in this context")),
         (
             "flowLogs: !!int x".into(),
             "failed to unmarshal yaml config: error converting YAML to JSON: yaml: cannot decode !!str `x` as a !!int"

@@ -12,8 +12,9 @@ use nexin_netlink::{Family, IfName, LinkSysctl, Netns, RouteSpec};
 use crate::plan::{default_routes, uplink};
 use crate::{Error, Lab, Result};
 
-/// An agent serves within two seconds of its start; slow machines get more.
-const READY: Duration = Duration::from_secs(30);
+/// An agent serves within two seconds of its start, where the machine is emulated within a minute or two; one that ends is
+/// noticed at once.
+const READY: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(20);
 /// Lines of an agent's log that are shown when it does not start.
 const TAIL: usize = 15;

@@ -14,6 +14,9 @@ use crate::export::tests::{drops, names};
 const EVERYTHING: &str = "dns drop:sourceContext=pod|ip;destinationContext=pod flow:labelsContext=source_ip,traffic_direction \
     flows-to-world httpV2:exemplars=true icmp port-distribution tcp policy sctp";
 
+/// The next step where there is none.
+pub(crate) const INSTALL: &str = "promtool and prometheus are installed by `./x setup --test`";
+
 fn counted() -> FlowMetrics {
     let metrics = FlowMetrics::new(EVERYTHING, 1_000, true).unwrap();
     metrics.events(&drops(5), wall_clock());
@@ -24,15 +27,6 @@ fn counted() -> FlowMetrics {
 
 fn scraped(metrics: &FlowMetrics, accept: &str) -> TextReply {
     metrics.answer(&TextRequest { path: "/metrics".to_owned(), query: String::new(), accept: accept.to_owned() })
-}
-
-/// Whether a program of the package `prometheus` is here; `./x setup --test` installs it.
-fn program(name: &str) -> bool {
-    let found = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if found.is_err() {
-        println!("note: {name} is not installed; it is not asked");
-    }
-    found.is_ok()
 }
 
 #[test]
@@ -105,9 +99,6 @@ fn a_file_of_metrics_is_followed_and_a_bad_one_changes_nothing() {
 
 #[test]
 fn promtool_has_nothing_to_say() {
-    if !program("promtool") {
-        return;
-    }
     let metrics = counted();
     scraped(&metrics, "");
     let mut promtool = Command::new("promtool")
@@ -116,7 +107,7 @@ fn promtool_has_nothing_to_say() {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
+        .expect(INSTALL);
     promtool.stdin.take().unwrap().write_all(scraped(&metrics, "").body.as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
@@ -164,9 +155,6 @@ async fn until(address: SocketAddr, path: &str, wanted: &[&str]) -> String {
 
 #[tokio::test]
 async fn prometheus_scrapes_both_texts() {
-    if !program("prometheus") {
-        return;
-    }
     let metrics = counted();
     let listener = Listener::tcp("127.0.0.1:0".parse().unwrap(), None).unwrap();
     let target = listener.local_addr().unwrap();
@@ -184,7 +172,7 @@ async fn prometheus_scrapes_both_texts() {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .unwrap();
+        .expect(INSTALL);
     let _prometheus = Killed(prometheus);
     let stop = CancellationToken::new();
     let answer = move |request| {

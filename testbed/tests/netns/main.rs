@@ -13,6 +13,7 @@ mod lab;
 mod limits;
 mod losses;
 mod np_cases;
+mod observe;
 mod policies;
 mod policy;
 mod relay;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::StreamExt as _;
-use nexin_api::v1::{CaptureRecord, CaptureRequest, CapturedPacket};
+use nexin_api::v1::{CaptureRecord, CaptureRequest, CapturedPacket, FlowEvent};
 use tokio::time::{Instant, sleep_until};
 
 use self::pcapng::PcapNg;
@@ -110,15 +110,17 @@ fn say(packets: u64, lost: u64) {
 /// What the datapath made of the packet, in the words of `nexin monitor`.
 fn comment(packet: &CapturedPacket) -> String {
     let event = &packet.event;
-    let mut text = monitor::line(event, true, Style::new(false));
+    // Counters are of flows, not of packets.
+    let alone = FlowEvent { forward: None, reverse: None, ..event.clone() };
+    let text = monitor::line(&alone, false, Style::new(false));
     // The time is the packet's own.
-    if let Some((_, rest)) = text.split_once(' ') {
-        text = rest.split_whitespace().collect::<Vec<_>>().join(" ");
-    }
+    let words = text.split_whitespace().skip(1).collect::<Vec<_>>().join(" ");
     let (from, to) = (event.source.identity, event.destination.identity);
-    text.push_str(&format!("; identity {from} -> {to}"));
-    if let Some(reason) = &event.reason {
-        text.push_str(&format!("; {reason}"));
+    let mut parts = vec![words, format!("identity {from} -> {to}")];
+    parts.extend(event.reason.clone());
+    // Line 0: nobody in particular.
+    if !event.kernel_source.is_empty() && !event.kernel_source.ends_with(":0") {
+        parts.push(event.kernel_source.clone());
     }
-    text
+    parts.join("; ")
 }

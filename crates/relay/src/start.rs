@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use nexin_api::hubble::{
-    API_VERSION, Address, Client, ClientOptions, Health, HubbleServer, Peer, Refusal, serve, serve_health,
-};
+use nexin_api::hubble::{Address, Client, ClientOptions, Health, HubbleServer, Peer, Refusal, serve, serve_health};
 use nexin_http::{
     ClientTls, ListenAddress, ListenError, Listener, Protocol, ServerTls, Target, TextReply, TextRequest, TlsError,
     Trust, serve_text,
@@ -96,12 +94,7 @@ pub(crate) async fn start(settings: &RelaySettings, tasks: &Tasks) -> Result<Bou
         },
         metrics: metrics.clone(),
     };
-    let server = HubbleServer {
-        observer,
-        peers: None,
-        health: health.clone(),
-        version_header: Some(("hubble-relay-version", API_VERSION)),
-    };
+    let server = HubbleServer { observer, peers: None, health: health.clone() };
     let stop = tasks.stop().clone();
     tasks.spawn("relay-api", Lifetime::Program, async move {
         if let Err(error) = serve(server, listeners, stop).await {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use certificates::{Authority, Identity, Validity};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use hubble_node::{Log, Node, lost, socket, word};
-use nexin_api::hubble::{API_VERSION, Address, Answers, Client, ClientOptions, Code, OBSERVER_SERVICE, Peer, Versions};
+use nexin_api::hubble::{Address, Answers, Client, ClientOptions, Code, OBSERVER_SERVICE, Peer};
 use nexin_http::{Connector, ServerTls, Target};
 use nexin_hubble::flow::FlowFilter;
 use nexin_hubble::observer::get_flows_response::ResponseTypes;
@@ -149,7 +149,6 @@ async fn flows_of_all_nodes_come_in_order_after_the_state_of_the_nodes() {
     let answers: Vec<_> = soon(bed.client.get_flows(masked).try_collect()).await.unwrap();
     assert_eq!(answers.iter().map(word).collect::<Vec<_>>(), expected);
     assert!(answers.iter().skip(1).all(|answer| answer.time.is_none() || word(answer).starts_with("lost")));
-    assert_eq!(bed.client.versions(), Versions { server: None, relay: Some(API_VERSION.into()) });
 }
 
 #[tokio::test]

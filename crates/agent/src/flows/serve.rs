@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use nexin_api::hubble::{API_VERSION, Health, HubbleServer, Peer, serve as serve_api};
+use nexin_api::hubble::{Health, HubbleServer, Peer, serve as serve_api};
 use nexin_http::{Listener, Protocol, ServerTls};
 use nexin_runtime::settings::{Choice, PathText};
 use nexin_runtime::tasks::Lifetime;
@@ -41,12 +41,8 @@ pub(crate) async fn serve(agent: &Agent) {
     }
     let health = Health::default();
     health.set(true);
-    let server = HubbleServer {
-        observer: Observer(agent.0.flows.clone()),
-        peers: Some(agent.0.flows.peers().clone()),
-        health,
-        version_header: Some(("hubble-server-version", API_VERSION)),
-    };
+    let server =
+        HubbleServer { observer: Observer(agent.0.flows.clone()), peers: Some(agent.0.flows.peers().clone()), health };
     let (agent, stop) = (agent.clone(), agent.0.tasks.stop().clone());
     agent.clone().0.tasks.spawn("hubble", Lifetime::Program, async move {
         if let Err(error) = serve_api(server, listeners, stop.clone()).await {

@@ -21,7 +21,7 @@ pub use client::{Address, BasicAuth, Client, ClientOptions, Versions};
 pub use health::{Health, OBSERVER_SERVICE};
 pub use peers::{Peer, Peers};
 pub use refusal::{Code, Refusal};
-pub use serve::{API_VERSION, HubbleServer, ServeError, serve, serve_health};
+pub use serve::{HubbleServer, ServeError, serve, serve_health};
 
 /// Generated servers and clients of `observer.Observer` and `peer.Peer`.
 #[allow(clippy::all, unreachable_pub, rust_2018_idioms)]

@@ -14,7 +14,6 @@ use nexin_runtime::tasks::CancellationToken;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::WaitForCancellationFutureOwned;
-use tonic::metadata::MetadataValue;
 use tonic::transport::server::{Connected, Router};
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_server::HealthServer;
@@ -24,9 +23,6 @@ use super::service::observer::observer_server::{Observer, ObserverServer};
 use super::service::peer::peer_server::{Peer as PeerRpc, PeerServer};
 use super::{Answer, Answers, Health, Observe, Peers, Refusal};
 
-/// The level of Hubble's API that is spoken; a command of a lower level warns its user.
-pub const API_VERSION: &str = "1.19.0";
-
 /// What is served.
 #[derive(Debug)]
 pub struct HubbleServer<O> {
@@ -34,8 +30,6 @@ pub struct HubbleServer<O> {
     /// None: no peer service, as at the relay.
     pub peers: Option<Peers>,
     pub health: Health,
-    /// Header of every answer: `hubble-server-version` at an agent, `hubble-relay-version` at a relay; None leaves it out.
-    pub version_header: Option<(&'static str, &'static str)>,
 }
 
 /// The largest request: 10,000 filters fit many times.
@@ -101,10 +95,9 @@ fn builder() -> tonic::transport::Server {
 }
 
 fn router<O: Observe>(server: HubbleServer<O>, stop: &CancellationToken) -> Result<Router, ServeError> {
-    let version = server.version_header;
     let health = HealthServer::new(HealthService { health: server.health, stop: stop.clone() });
-    let observer = ObserverService { observer: Arc::new(server.observer), version, stop: stop.clone() };
-    let peers = server.peers.map(|peers| PeerServer::new(PeerService { peers, version, stop: stop.clone() }));
+    let observer = ObserverService { observer: Arc::new(server.observer), stop: stop.clone() };
+    let peers = server.peers.map(|peers| PeerServer::new(PeerService { peers, stop: stop.clone() }));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(nexin_hubble::DESCRIPTOR)
@@ -121,23 +114,12 @@ fn router<O: Observe>(server: HubbleServer<O>, stop: &CancellationToken) -> Resu
 /// What an observer answers, as gRPC.
 struct ObserverService<O> {
     observer: Arc<O>,
-    version: VersionHeader,
     stop: CancellationToken,
-}
-
-type VersionHeader = Option<(&'static str, &'static str)>;
-
-fn answered<T>(message: T, version: VersionHeader) -> Response<T> {
-    let mut response = Response::new(message);
-    if let Some((header, version)) = version {
-        response.metadata_mut().insert(header, MetadataValue::from_static(version));
-    }
-    response
 }
 
 impl<O: Observe> ObserverService<O> {
     fn stream<T>(&self, answers: Answer<Answers<T>>) -> Result<Response<Outgoing<T>>, Status> {
-        Ok(answered(Outgoing::new(answers?, &self.stop), self.version))
+        Ok(Response::new(Outgoing::new(answers?, &self.stop)))
     }
 }
 
@@ -169,27 +151,26 @@ impl<O: Observe> Observer for ObserverService<O> {
     }
 
     async fn get_nodes(&self, _: Request<msg::GetNodesRequest>) -> Result<Response<msg::GetNodesResponse>, Status> {
-        Ok(answered(self.observer.get_nodes().await?, self.version))
+        Ok(Response::new(self.observer.get_nodes().await?))
     }
 
     async fn get_namespaces(
         &self,
         _: Request<msg::GetNamespacesRequest>,
     ) -> Result<Response<msg::GetNamespacesResponse>, Status> {
-        Ok(answered(self.observer.get_namespaces().await?, self.version))
+        Ok(Response::new(self.observer.get_namespaces().await?))
     }
 
     async fn server_status(
         &self,
         _: Request<msg::ServerStatusRequest>,
     ) -> Result<Response<msg::ServerStatusResponse>, Status> {
-        Ok(answered(self.observer.server_status().await?, self.version))
+        Ok(Response::new(self.observer.server_status().await?))
     }
 }
 
 struct PeerService {
     peers: Peers,
-    version: VersionHeader,
     stop: CancellationToken,
 }
 
@@ -199,7 +180,7 @@ impl PeerRpc for PeerService {
 
     async fn notify(&self, _: Request<NotifyRequest>) -> Result<Response<Self::NotifyStream>, Status> {
         let notifications: Answers<_> = Box::pin(self.peers.notifications().map(Ok));
-        Ok(answered(Outgoing::new(notifications, &self.stop), self.version))
+        Ok(Response::new(Outgoing::new(notifications, &self.stop)))
     }
 }
 

@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use nexin_api::hubble::{
-    API_VERSION, Address, BasicAuth, Client, ClientOptions, Code, OBSERVER_SERVICE, Peer, Versions,
-};
+use nexin_api::hubble::{Address, BasicAuth, Client, ClientOptions, Code, OBSERVER_SERVICE, Peer, Versions};
 use nexin_http::{ClientTls, Protocol, ServerTls, Target, Trust};
 use nexin_hubble::flow::FlowFilter;
 use nexin_hubble::observer::{GetAgentEventsRequest, GetDebugEventsRequest, GetFlowsRequest};
@@ -52,7 +50,7 @@ async fn every_method(client: &Client, node: &Node) {
 
     peers(client, node).await;
     health(client, node).await;
-    assert_eq!(client.versions(), Versions { server: Some(API_VERSION.into()), relay: None });
+    assert_eq!(client.versions(), Versions::default(), "a command built without its version warns of any");
 }
 
 async fn peers(client: &Client, node: &Node) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
-use nexin_api::hubble::{API_VERSION, Answer, Answers, Health, HubbleServer, Observe, Peers, Refusal, serve};
+use nexin_api::hubble::{Answer, Answers, Health, HubbleServer, Observe, Peers, Refusal, serve};
 use nexin_http::{Listener, ServerTls, Target};
 use nexin_hubble::flow::{AgentEvent, AgentEventType, DebugEvent, DebugEventType, Flow, LostEvent};
 use nexin_hubble::observer::get_flows_response::ResponseTypes;
@@ -195,12 +195,7 @@ impl Node {
         let (stop, tasks) = (CancellationToken::new(), Tasks::new());
         let (peers, health) = (Peers::default(), Health::new());
         health.set(true);
-        let server = HubbleServer {
-            observer: log.clone(),
-            peers: Some(peers.clone()),
-            health: health.clone(),
-            version_header: Some(("hubble-server-version", API_VERSION)),
-        };
+        let server = HubbleServer { observer: log.clone(), peers: Some(peers.clone()), health: health.clone() };
         let (end, ended) = watch::channel(false);
         let stopped = stop.clone();
         tasks.spawn("node", Lifetime::Errand, async move {

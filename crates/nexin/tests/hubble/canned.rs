@@ -37,7 +37,7 @@ impl Canned {
         let listener = runtime.block_on(nexin_http::Listener::unix(socket)).expect("a free socket");
         let health = Health::new();
         health.set(variant != "down");
-        let server = HubbleServer { observer, peers: Some(Peers::new([])), health, version_header: None };
+        let server = HubbleServer { observer, peers: Some(Peers::new([])), health };
         let ended = stop.clone();
         runtime.spawn(async move { serve(server, vec![listener], ended).await.expect("serving") });
         Self { asked, stop, runtime }

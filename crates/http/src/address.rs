@@ -114,6 +114,10 @@ impl FromStr for Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // Two slashes in front would be read as the scheme's.
+            Self::Unix(path) if path.as_os_str().as_encoded_bytes().starts_with(b"//") => {
+                write!(f, "unix://{}", path.display())
+            }
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
@@ -173,6 +177,8 @@ mod tests {
             assert_eq!(text.parse(), Ok(Target::Unix("/run/h.sock".into())));
         }
         assert_eq!("unix:h.sock".parse(), Ok(Target::Unix("h.sock".into())));
+        let doubled = Target::Unix("//run/h.sock".into());
+        assert_eq!(doubled.to_string().parse(), Ok(doubled));
         assert_eq!("unix://".parse::<Target>(), Err(AddressError::NoPath("unix://".into())));
         assert_eq!(":80".parse::<Target>(), Err(AddressError::NoHost(":80".into())));
         assert_eq!("localhost".parse::<Target>(), Err(AddressError::NoPort("localhost".into())));

@@ -14,32 +14,17 @@ fn party(address: &str, port: u16, workload: Option<&str>) -> Party {
 }
 
 fn drop_event() -> FlowEvent {
+    let ends = [party("10.0.0.4", 40_000, Some("default/xwing")), party("10.0.0.2", 80, Some("default/deathstar"))];
+    let time = Timestamp(1_700_000_000_123_456_789);
     FlowEvent {
-        time: Timestamp(1_700_000_000_123_456_789),
-        event: EventType::Drop,
-        source: party("10.0.0.4", 40_000, Some("default/xwing")),
-        destination: party("10.0.0.2", 80, Some("default/deathstar")),
-        protocol: Protocol::Tcp,
         tcp_flags: "S".into(),
-        icmp: None,
-        direction: Direction::Ingress,
         verdict: Some(Verdict::DefaultDeny),
-        reason_code: Some(133),
-        reason: Some("POLICY_DENIED".into()),
         explanation: Some("Policy denied: default deny of CiliumNetworkPolicy/default/rule1".into()),
-        rule: None,
-        isolated_by: Vec::new(),
-        shadow_verdict: None,
-        shadow_rule: None,
-        observation: None,
         is_reply: Some(false),
-        closed: false,
         ifindex: 7,
         length: 74,
-        forward: None,
-        reverse: None,
-        masqueraded_as: None,
         kernel_source: "policy.rs:120".into(),
+        ..FlowEvent::new(time, EventType::Drop, ends, Protocol::Tcp, Direction::Ingress)
     }
 }
 

@@ -9,10 +9,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::v1::{
-    Attachment, CaptureRecord, CaptureRequest, ConfigReply, CtEntry, CtFlushReply, CtQuery, DoctorReply, Endpoint, EndpointCreate, ErrorBody,
-    ErrorCode, ExplainQuery, ExplainReply, Identity, IpamReply, LabelsUpdate, MapContents, MapInfo, MonitorFilter,
-    MonitorRecord, NamespaceUpdate, Policy, PolicyApplyReply, PolicyRef, PolicySet, PolicyUpload, RemovedReply,
-    SimulateReply, SimulateRequest, StatusReply, ValidateReply,
+    Attachment, CaptureRecord, CaptureRequest, ConfigReply, CtEntry, CtFlushReply, CtQuery, DoctorReply, Endpoint,
+    EndpointCreate, ErrorBody, ErrorCode, ExplainQuery, ExplainReply, Identity, IpamReply, LabelsUpdate, MapContents,
+    MapInfo, MonitorFilter, MonitorRecord, NamespaceUpdate, Policy, PolicyApplyReply, PolicyRef, PolicySet,
+    PolicyUpload, RemovedReply, SimulateReply, SimulateRequest, StatusReply, ValidateReply,
 };
 
 /// Why a request has no answer.

@@ -120,6 +120,10 @@ impl fmt::Display for Target {
             }
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            // A host that is called like a scheme.
+            Self::Tcp { host, port } if ["unix", "dns", "passthrough"].contains(&host.as_str()) => {
+                write!(f, "dns:{host}:{port}")
+            }
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
         }
     }
@@ -179,6 +183,10 @@ mod tests {
         assert_eq!("unix:h.sock".parse(), Ok(Target::Unix("h.sock".into())));
         let doubled = Target::Unix("//run/h.sock".into());
         assert_eq!(doubled.to_string().parse(), Ok(doubled));
+        for text in ["dns:unix:2", "dns:dns:2", "dns:passthrough:2"] {
+            let odd: Target = text.parse().unwrap();
+            assert_eq!(odd.to_string().parse(), Ok(odd), "{text}");
+        }
         assert_eq!("unix://".parse::<Target>(), Err(AddressError::NoPath("unix://".into())));
         assert_eq!(":80".parse::<Target>(), Err(AddressError::NoHost(":80".into())));
         assert_eq!("localhost".parse::<Target>(), Err(AddressError::NoPort("localhost".into())));

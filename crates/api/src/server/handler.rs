@@ -6,10 +6,10 @@ use std::pin::Pin;
 use futures_util::Stream;
 
 use crate::v1::{
-    Attachment, CaptureRecord, CaptureRequest, ConfigReply, CtEntry, CtFlushReply, CtQuery, DoctorReply, Endpoint, EndpointCreate, ErrorBody,
-    ExplainQuery, ExplainReply, Identity, IpamReply, LabelsUpdate, MapContents, MapInfo, MonitorFilter, MonitorRecord,
-    NamespaceUpdate, Policy, PolicyApplyReply, PolicyRef, PolicySet, PolicyUpload, RemovedReply, SimulateReply,
-    SimulateRequest, StatusReply, ValidateReply,
+    Attachment, CaptureRecord, CaptureRequest, ConfigReply, CtEntry, CtFlushReply, CtQuery, DoctorReply, Endpoint,
+    EndpointCreate, ErrorBody, ExplainQuery, ExplainReply, Identity, IpamReply, LabelsUpdate, MapContents, MapInfo,
+    MonitorFilter, MonitorRecord, NamespaceUpdate, Policy, PolicyApplyReply, PolicyRef, PolicySet, PolicyUpload,
+    RemovedReply, SimulateReply, SimulateRequest, StatusReply, ValidateReply,
 };
 
 /// An answer, or why there is none.

@@ -55,15 +55,19 @@ fn a_lost_program_comes_back() -> Result {
         let _server = TcpEcho::start(&b.ns, 80)?;
         node.apply("b.yaml", &allow_from("b", "nobody"))?;
         assert_eq!(tcp(&a.ns, b.v4.into(), 80)?, Outcome::Silence);
-        let links = node.agent()?.bpffs().join(format!("v{}/links", nexin_abi::LAYOUT));
-        let pin = links.join(format!("{}-from_workload", a.host_interface));
-        until_ok("the program has settled on tcx", || {
-            match node.ns.try_tool(&format!("bpftool link show pinned {}", pin.display()))? {
-                tool if tool.success => Ok(()),
-                tool => fail!("{}", tool.stderr),
-            }
-        })?;
-        node.ns.tool(&format!("bpftool link detach pinned {}", pin.display()))?;
+        if node.api()?.get("/v1/status")?["agent"]["attach"] == "tcx" {
+            let links = node.agent()?.bpffs().join(format!("v{}/links", nexin_abi::LAYOUT));
+            let pin = links.join(format!("{}-from_workload", a.host_interface));
+            until_ok("the program has settled on tcx", || {
+                match node.ns.try_tool(&format!("bpftool link show pinned {}", pin.display()))? {
+                    tool if tool.success => Ok(()),
+                    tool => fail!("{}", tool.stderr),
+                }
+            })?;
+            node.ns.tool(&format!("bpftool link detach pinned {}", pin.display()))?;
+        } else {
+            node.ns.tool(&format!("tc filter del dev {} ingress", a.host_interface))?;
+        }
         becomes_repaired(&node, "link", || Ok(tcp(&a.ns, b.v4.into(), 80)? == Outcome::Silence))
     })
 }

@@ -8,7 +8,7 @@ use nexin_api::v1::NamedPort;
 use nexin_model::{Identity, NamedPorts};
 use nexin_policy::engine::IdentitySpec;
 
-use crate::state::{IdentityFile, IdentityRecord, PrefixRecord};
+use crate::state::{IdentityRecord, PrefixRecord};
 
 /// No number is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,19 +34,21 @@ pub(crate) struct Identities {
     next_local: u32,
     /// Changed since [`Self::take_changed`].
     changed: bool,
+    /// Changed since [`Self::take_changed_prefixes`].
+    prefixes_changed: bool,
 }
 
 impl Identities {
-    pub(crate) fn restore(file: IdentityFile) -> Self {
+    pub(crate) fn restore(workloads: Vec<IdentityRecord>, prefixes: Vec<PrefixRecord>) -> Self {
         let mut identities = Self::default();
-        for record in file.workloads {
+        for record in workloads {
             let in_range = (Identity::CLUSTER_MIN..=Identity::CLUSTER_MAX).contains(&record.id);
             if in_range && !identities.by_number.contains_key(&Identity(record.id)) {
                 let named_ports = named_ports(&record.named_ports);
                 identities.insert(Identity(record.id), IdentitySpec { labels: record.labels, named_ports });
             }
         }
-        for PrefixRecord { id, prefix } in file.prefixes {
+        for PrefixRecord { id, prefix } in prefixes {
             if Identity(id).is_world() && !identities.prefix_numbers.contains_key(&Identity(id)) {
                 identities.prefixes.insert(prefix, Identity(id));
                 identities.prefix_numbers.insert(Identity(id), prefix);
@@ -83,7 +85,7 @@ impl Identities {
         self.next_local = identity.0 - Identity::SCOPE_LOCAL + 1;
         self.prefixes.insert(prefix, identity);
         self.prefix_numbers.insert(identity, prefix);
-        self.changed = true;
+        self.prefixes_changed = true;
         Ok(identity)
     }
 
@@ -96,7 +98,7 @@ impl Identities {
         let before = self.prefixes.len();
         self.prefixes.retain(|net, _| prefix(net));
         self.prefix_numbers.retain(|_, net| prefix(net));
-        self.changed |= before != self.prefixes.len();
+        self.prefixes_changed |= before != self.prefixes.len();
         let unused: Vec<_> = self.by_number.keys().copied().filter(|identity| !in_use(*identity)).collect();
         let excess = unused.len().saturating_sub(REMEMBERED);
         for identity in unused.into_iter().take(excess) {
@@ -107,13 +109,12 @@ impl Identities {
         }
     }
 
-    /// What to write down, when it changed since the last call.
-    pub(crate) fn take_changed(&mut self) -> Option<IdentityFile> {
-        std::mem::take(&mut self.changed).then(|| self.file())
-    }
-
-    fn file(&self) -> IdentityFile {
-        let workloads = self.by_number.iter().map(|(identity, spec)| IdentityRecord {
+    /// The workloads' identities to write down, when they changed since the last call.
+    pub(crate) fn take_changed(&mut self) -> Option<Vec<IdentityRecord>> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        let records = self.by_number.iter().map(|(identity, spec)| IdentityRecord {
             id: identity.0,
             labels: spec.labels.clone(),
             named_ports: spec
@@ -122,8 +123,13 @@ impl Identities {
                 .map(|(name, protocol, port)| NamedPort { name: name.to_owned(), port, protocol })
                 .collect(),
         });
-        let prefixes = self.prefixes.iter().map(|(prefix, identity)| PrefixRecord { id: identity.0, prefix: *prefix });
-        IdentityFile { workloads: workloads.collect(), prefixes: prefixes.collect() }
+        Some(records.collect())
+    }
+
+    /// The same for prefixes.
+    pub(crate) fn take_changed_prefixes(&mut self) -> Option<Vec<PrefixRecord>> {
+        let records = self.prefixes.iter().map(|(prefix, identity)| PrefixRecord { id: identity.0, prefix: *prefix });
+        std::mem::take(&mut self.prefixes_changed).then(|| records.collect())
     }
 
     fn insert(&mut self, identity: Identity, spec: IdentitySpec) {
@@ -156,14 +162,16 @@ mod tests {
         assert_eq!(a.0, 256);
         assert_ne!(a, b);
         assert!(net.is_world());
-        let file = identities.take_changed().unwrap();
-        assert_eq!(identities.take_changed(), None);
-        let file = serde_json::from_slice(&serde_json::to_vec(&file).unwrap()).unwrap();
-        let mut again = Identities::restore(file);
+        let workloads = identities.take_changed().unwrap();
+        let prefixes = identities.take_changed_prefixes().unwrap();
+        assert_eq!((identities.take_changed(), identities.take_changed_prefixes()), (None, None));
+        let workloads = serde_json::from_slice(&serde_json::to_vec(&workloads).unwrap()).unwrap();
+        let prefixes = serde_json::from_slice(&serde_json::to_vec(&prefixes).unwrap()).unwrap();
+        let mut again = Identities::restore(workloads, prefixes);
         assert_eq!(again.number(&spec("b")), Ok(b));
         assert_eq!(again.number(&spec("a")), Ok(a));
         assert_eq!(again.prefix_number("10.0.0.0/8".parse().unwrap()), Ok(net));
-        assert_eq!(again.take_changed(), None);
+        assert_eq!((again.take_changed(), again.take_changed_prefixes()), (None, None));
         let c = again.number(&spec("c")).unwrap();
         assert!(c != a && c != b);
     }
@@ -182,10 +190,10 @@ mod tests {
         let mut identities = Identities::default();
         let net: IpNet = "10.0.0.0/8".parse().unwrap();
         let number = identities.prefix_number(net).unwrap();
-        let _ = identities.take_changed();
+        let _ = identities.take_changed_prefixes();
         identities.retain(|_| false, |_| true);
         assert_eq!(identities.prefix(number), None);
-        assert!(identities.take_changed().unwrap().prefixes.is_empty());
+        assert!(identities.take_changed_prefixes().unwrap().is_empty());
     }
 
     #[test]

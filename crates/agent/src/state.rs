@@ -1,5 +1,5 @@
-//! What survives: one file an endpoint, one for identities, one for namespaces, one an upload of policies. Each is replaced
-//! whole. A file that cannot be read is set aside and reported; the others are used.
+//! What survives: one file an endpoint, one for identities of workloads, one for those of prefixes (a new workload must not
+//! rewrite ten thousand prefixes), one for namespaces, one an upload of policies. Each is replaced whole. A file that cannot be read is set aside and reported; the others are used.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -56,12 +56,6 @@ pub(crate) struct PrefixRecord {
     pub(crate) prefix: ipnet::IpNet,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct IdentityFile {
-    pub(crate) workloads: Vec<IdentityRecord>,
-    pub(crate) prefixes: Vec<PrefixRecord>,
-}
-
 /// Documents that came together, as text, and which of them are in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UploadRecord {
@@ -80,7 +74,8 @@ pub(crate) type NamespaceLabels = BTreeMap<String, BTreeMap<String, String>>;
 #[derive(Debug, Default)]
 pub(crate) struct Saved {
     pub(crate) endpoints: Vec<EndpointRecord>,
-    pub(crate) identities: IdentityFile,
+    pub(crate) identities: Vec<IdentityRecord>,
+    pub(crate) prefixes: Vec<PrefixRecord>,
     pub(crate) namespaces: NamespaceLabels,
     /// By file name, so that they can be replaced.
     pub(crate) uploads: BTreeMap<String, UploadRecord>,
@@ -106,6 +101,7 @@ pub(crate) struct Store {
 const ENDPOINTS: &str = "endpoints";
 const POLICIES: &str = "policies";
 const IDENTITIES: &str = "identities.json";
+const PREFIXES: &str = "prefixes.json";
 const NAMESPACES: &str = "namespaces.json";
 
 impl Store {
@@ -133,6 +129,7 @@ impl Store {
             }
         }
         saved.identities = read(&self.dir.join(IDENTITIES), &mut saved.quarantined)?.unwrap_or_default();
+        saved.prefixes = read(&self.dir.join(PREFIXES), &mut saved.quarantined)?.unwrap_or_default();
         saved.namespaces = read(&self.dir.join(NAMESPACES), &mut saved.quarantined)?.unwrap_or_default();
         Ok(saved)
     }
@@ -145,8 +142,12 @@ impl Store {
         remove(&self.endpoint_path(id))
     }
 
-    pub(crate) fn save_identities(&self, identities: &IdentityFile) -> Result<(), StateError> {
+    pub(crate) fn save_identities(&self, identities: &[IdentityRecord]) -> Result<(), StateError> {
         write(&self.dir.join(IDENTITIES), identities)
+    }
+
+    pub(crate) fn save_prefixes(&self, prefixes: &[PrefixRecord]) -> Result<(), StateError> {
+        write(&self.dir.join(PREFIXES), prefixes)
     }
 
     pub(crate) fn save_namespaces(&self, namespaces: &NamespaceLabels) -> Result<(), StateError> {
@@ -214,7 +215,7 @@ fn set_aside(path: &Path, reason: &str, quarantined: &mut Vec<String>) -> Result
     Ok(())
 }
 
-fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), StateError> {
+fn write<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), StateError> {
     let bytes = serde_json::to_vec(value).map_err(|source| StateError::Encode { path: path.to_owned(), source })?;
     files::write_atomic(path, &bytes).map_err(|source| StateError::File { path: path.to_owned(), source })
 }

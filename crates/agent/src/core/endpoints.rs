@@ -299,10 +299,13 @@ impl Core {
 
     /// Writes identities down when there are new ones.
     pub(super) fn save_identities(&mut self) -> Result<(), StateError> {
-        match self.identities.take_changed() {
-            Some(file) => self.store.save_identities(&file),
-            None => Ok(()),
+        if let Some(identities) = self.identities.take_changed() {
+            self.store.save_identities(&identities)?;
         }
+        if let Some(prefixes) = self.identities.take_changed_prefixes() {
+            self.store.save_prefixes(&prefixes)?;
+        }
+        Ok(())
     }
 }
 

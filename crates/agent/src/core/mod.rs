@@ -77,7 +77,7 @@ impl Core {
         let mut core = Self {
             engine: Engine::new(engine_config(&settings)),
             ipam: Ipam::new(pools),
-            identities: Identities::restore(saved.identities),
+            identities: Identities::restore(saved.identities, saved.prefixes),
             endpoints: BTreeMap::new(),
             namespaces: saved.namespaces,
             uploads: BTreeMap::new(),

@@ -3,9 +3,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
+
+/// Tests of one program run side by side: they unpack once.
+static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
 
 /// The unpacked data: `hubble-given.tar.xz` in the folder that NEXIN_DATA names, or in `../shared/data` beside the project.
 pub(crate) fn folder() -> Option<PathBuf> {
+    FOLDER.get_or_init(unpack).clone()
+}
+
+fn unpack() -> Option<PathBuf> {
     let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let packed = std::env::var_os("NEXIN_DATA").map_or_else(beside, PathBuf::from).join("hubble-given.tar.xz");
     let Ok(about) = packed.metadata() else {
@@ -19,7 +27,7 @@ pub(crate) fn folder() -> Option<PathBuf> {
         let tar =
             Command::new("tar").arg("-xJf").arg(&packed).arg("-C").arg(&mine).status().expect("tar unpacks the data");
         assert!(tar.success(), "tar: {tar}");
-        // Another test may have been faster; the data is the same.
+        // Another program may have been faster; the data is the same.
         if std::fs::rename(&mine, &out).is_err() {
             std::fs::remove_dir_all(&mine).expect("the spare copy is ours");
         }

@@ -7,12 +7,11 @@ use std::path::Path;
 use crate::plan::OUTSIDE;
 use crate::{Error, Lab, Preset, Result};
 
-const LANDING: &str = "#!/usr/bin/env -S busybox sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\nShip landed\\n'\n";
+const LANDING: &str = "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\nShip landed\\n'\n";
 /// Holds a ship for as long as the connection lives: a line every tenth of a second.
-const BEAM: &str = "#!/usr/bin/env -S busybox sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\n\
-    i=0; while [ $i -lt 3000 ]; do echo $i || exit; i=$((i+1)); busybox sleep 0.1; done\n";
-const WHO: &str =
-    "#!/usr/bin/env -S busybox sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\nyou are %s\\n' \"$REMOTE_ADDR\"\n";
+const BEAM: &str = "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\n\
+    i=0; while [ $i -lt 3000 ]; do echo $i || exit; i=$((i+1)); sleep 0.1; done\n";
+const WHO: &str = "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\nyou are %s\\n' \"$REMOTE_ADDR\"\n";
 
 impl Preset {
     /// Starts the servers of a lab that was made of this preset; those without any need nothing.

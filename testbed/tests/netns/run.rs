@@ -92,7 +92,7 @@ fn its_end_is_the_commands_end() -> Result {
             (&["--", "sh", "-c", "exit 7"][..], 7),
             (&["--", "sh", "-c", "kill -9 $$"], 128 + 9),
             (&["--", "no-such-command"], 127),
-            (&["--", "/etc/hostname"], 126),
+            (&["--", "/etc/hosts"], 126),
         ] {
             let status = run(&mut node, words)?.status()?;
             assert_eq!(status.code(), Some(code), "{words:?}");
